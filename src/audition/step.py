@@ -533,6 +533,45 @@ Turn.model_rebuild()
 # ------------------------------------------------------------------------ restrictions
 
 
+Signal: TypeAlias = Literal["approval", "comparison", "demonstration"]
+"""What a lesson may consist of."""
+
+
+class Limits(Frozen):
+    """What a restriction on training limits; what is left out is not limited by it.
+
+    "Imitation only" is `signals = ["demonstration"]`.
+    """
+
+    signals: tuple[Signal, ...] | None = None
+    """Signals that may be learned from, and no other."""
+    horizon: int | None = Field(default=None, ge=1)
+    """Steps that one signal's credit may reach back; 1 is the step that was judged."""
+    roles: tuple[Role, ...] | None = None
+    """Roles whose verdicts may be learned from, and no other."""
+    unseen: tuple[Evidence, ...] | None = None
+    """Evidence that no auditor learned from may have seen, itself or through its training."""
+    updates: int | None = Field(default=None, ge=0)
+    """Training stops after so many updates."""
+    lessons: int | None = Field(default=None, ge=0)
+    """Training stops before more lessons than this are taken."""
+
+
+class Lifting(Frozen):
+    """What it takes to lift a restriction during a run."""
+
+    needs: int = Field(ge=1)
+    """How many of the keys."""
+    keys: tuple[str, ...] = Field(min_length=1, max_length=100)
+    """Verifier keys, `name+hash+base64`; one person holds one."""
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        if len(set(self.keys)) != len(self.keys) or self.needs > len(self.keys):
+            raise ValueError(f"{self.needs} distinct keys are needed of {len(self.keys)} listed")
+        return self
+
+
 class Restriction(Frozen):
     """A limit on acting or training, declared before the run and hashed into it."""
 
@@ -544,6 +583,16 @@ class Restriction(Frozen):
     """What it limits."""
     red_line: bool = False
     """Whether a breach ends the run."""
+    limits: Limits | None = None
+    """What it limits, where a program can hold training to it."""
+    lifting: Lifting | None = None
+    """How it may be lifted during the run; None: it may not."""
+
+    @model_validator(mode="after")
+    def _of_training(self) -> Self:
+        if self.limits is not None and self.scope != "training":
+            raise ValueError('limits bound training: scope = "training"')
+        return self
 
 
 class AuditorCard(Frozen):

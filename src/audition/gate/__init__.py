@@ -1,6 +1,6 @@
 """What may pass: gates, the secret draw."""
 
-from audition.gate.draw import draw, new_secret, run_secret
+from audition.gate.draw import draw, draw_rows, new_secret, run_secret
 from audition.gate.gates import (
     GateError,
     build,
@@ -19,6 +19,7 @@ __all__ = [
     "GateError",
     "build",
     "draw",
+    "draw_rows",
     "named",
     "new_secret",
     "person",

@@ -11,6 +11,9 @@ import hashlib
 import hmac
 import secrets
 
+import numpy as np
+from numpy.typing import NDArray
+
 from audition.step import Draw, RunId
 
 STRATUM = "all"
@@ -34,6 +37,24 @@ def draw(secret: bytes, run: RunId, turn: int, rate: float) -> Draw:
     mac = hmac.new(secret, f"{run}/{turn}".encode(), hashlib.sha256).digest()
     point = int.from_bytes(mac[:8], "big") / 2**64
     return Draw(stratum=STRATUM, rate=rate, drawn=point < rate)
+
+
+def draw_rows(
+    secret: bytes, run: RunId, batch: int, rates_R: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """The results for the rows of a batch: row r is drawn with probability `rates_R[r]`.
+
+    SHAKE-256 stretches HMAC-SHA-256(secret, run ‖ batch) to 8 bytes a row.
+
+    Args:
+        secret: the run's secret.
+        run: the run.
+        batch: the batch's number.
+        rates_R: the declared rate of each row's stratum, in [0, 1].
+    """
+    key = hmac.new(secret, f"{run}/batch/{batch}".encode(), hashlib.sha256).digest()
+    stream = hashlib.shake_256(key).digest(8 * len(rates_R))
+    return np.frombuffer(stream, dtype=">u8") / 2.0**64 < rates_R
 
 
 def run_secret(master: bytes, run: RunId) -> bytes:

@@ -6,13 +6,14 @@ digest and the ledger keeps it beside them, so that it can be redacted without b
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import Field, ValidationError, model_validator
 
-from audition.canonical import loads
+from audition.canonical import canonical, loads
 from audition.plain import shown
 from audition.step import (
+    MOST,
     AuditorCard,
     Body,
     Decision,
@@ -25,6 +26,9 @@ from audition.step import (
     Moment,
     Name,
     Restriction,
+    RunId,
+    Signal,
+    Signature,
     Unit,
     Usage,
     Verdict,
@@ -45,14 +49,24 @@ class Source(Frozen):
     """Which importer read it."""
 
 
+class Training(Frozen):
+    """What a run of mode `simulated` trains."""
+
+    plan: Digest
+    """The plan, declared before anything is learned; siblings share it."""
+    seed: int = Field(ge=0)
+    """Which of the plan's seeds this run is."""
+
+
 class RunOpened(Body):
     """A run begins; everything that judges it is fixed here."""
 
     kind: ClassVar[str] = "run.opened"
     format: int = FORMAT
     """Version of this schema."""
-    mode: Literal["live", "record"]
-    """`live`: acts are performed; `record`: a transcript from elsewhere is reviewed."""
+    mode: Literal["live", "record", "simulated"]
+    """`live`: acts are performed; `record`: a transcript from elsewhere is reviewed; `simulated`:
+    a thinker learns in a world without effects, whose steps travel as sealed batches."""
     project: Name
     """Name of the project."""
     goal: Digest
@@ -79,6 +93,8 @@ class RunOpened(Body):
     """Hash of the lottery's secret; the secret itself appears when the run closes."""
     source: Source | None = None
     """Where a record came from."""
+    training: Training | None = None
+    """What a simulated run trains."""
 
 
 class RunResumed(Body):
@@ -282,6 +298,132 @@ class ActSettled(Body):
     """What the run is told."""
 
 
+class RestrictionLifted(Body):
+    """A restriction no longer holds, by the keys that it names."""
+
+    kind: ClassVar[str] = "restriction.lifted"
+    restriction: Name
+    """Its name."""
+    reason: str = Field(max_length=2000)
+    """Why."""
+    signatures: tuple[Signature, ...] = Field(min_length=1, max_length=100)
+    """Over `lifting_note(run, restriction, reason)`, by as many of its keys as it needs."""
+
+
+def lifting_note(run: RunId, restriction: str, reason: str) -> bytes:
+    """What whoever lifts a restriction signs."""
+    return canonical({"lifts": restriction, "reason": reason, "run": run})
+
+
+class Column(Frozen):
+    """One column of a batch."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,59}$")]
+    """Its name."""
+    dtype: Literal["u1", "u2", "u4", "i1", "i2", "i4", "i8", "f4", "f8"]
+    """Kind and bytes of a number, little-endian."""
+    shape: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = Field(default=(), max_length=4)
+    """Shape of one row's entry; a scalar's is empty."""
+    part: Literal[
+        "context", "span", "stratum", "drawn", "candidates", "approval", "ranking", "reward", "note"
+    ]
+    """What it is to a lesson: the fixed context, the step's own span, the lottery's stratum and
+    result, alternatives, a teacher's approval or ranking, a reward (never learned from but by the
+    `outcome` baseline), or a note that nothing reads."""
+
+
+class BatchSealed(Body):
+    """Many simulated steps at once: a Merkle root over leaves of consecutive rows."""
+
+    kind: ClassVar[str] = "batch.sealed"
+    number: int = Field(ge=0)
+    """Place among the run's batches, from 0."""
+    rows: int = Field(ge=1, le=MOST)
+    """Steps."""
+    leaf: int = Field(ge=1, le=MOST)
+    """Rows of one leaf: one simulated environment's consecutive steps."""
+    columns: tuple[Column, ...] = Field(min_length=1, max_length=60)
+    """What each row says."""
+    data: Digest
+    """The rows, as content."""
+    root: Digest
+    """Root of the RFC 6962 tree over the leaves."""
+    environment: Digest
+    """The environment's specification."""
+    thinker: Digest
+    """The weights that acted."""
+    auditor: Name | None = None
+    """Who gave the approvals or rankings in the rows; None: verdicts follow as events, or none."""
+    judge: Digest | None = None
+    """What that auditor was: its weights, or its rules."""
+    rates: dict[str, Unit] = Field(default={})
+    """The lottery's declared rate for each stratum, by its number."""
+
+
+class LessonTaken(Body):
+    """Lessons are drawn from what was judged."""
+
+    kind: ClassVar[str] = "lesson.taken"
+    of: Name
+    """Who is to learn: the thinker, or an auditor that is trained."""
+    batch: Digest | None = None
+    """Root of the batch that they come from; None: from the verdicts on `moments`."""
+    moments: Digest | None = None
+    """The moments, as content, where they are not all the drawn rows of the batch."""
+    runs: tuple[RunId, ...] = Field(default=(), max_length=100_000)
+    """Other runs whose verdicts they come from; empty: this run."""
+    signal: Signal
+    """What they consist of."""
+    auditor: Name
+    """Whose verdicts they are, or who demonstrated."""
+    population: int = Field(ge=0)
+    """Moments from which the lottery drew, the ones not drawn included."""
+    admissible: int = Field(ge=0)
+    """Lessons that could have been taken."""
+    taken: int = Field(ge=0)
+    """Lessons that were."""
+    refused: dict[str, int] = Field(default={})
+    """What was refused, counted by reason."""
+    lessons: Digest
+    """Digest of the lessons' arrays."""
+
+
+class ThinkerUpdated(Body):
+    """New weights."""
+
+    kind: ClassVar[str] = "thinker.updated"
+    of: Name
+    """Who learned: the thinker, or an auditor that is trained."""
+    number: int = Field(ge=0)
+    """Place among its updates, from 0."""
+    before: Digest
+    """The weights before."""
+    after: Digest
+    """The weights after."""
+    lessons: Digest | None = None
+    """Digest of the lessons, as the `lesson.taken` before has it; None for an outcome."""
+    signal: Literal["approval", "comparison", "demonstration", "outcome"]
+    """What it learned from; `outcome` is the baseline, and never certified."""
+    horizon: int | None = Field(default=None, ge=1)
+    """Steps that one signal's credit reached; None: all."""
+    weights: Digest | None = None
+    """The new weights as content, where they are kept; equal to `after`."""
+    measures: dict[str, float] = Field(default={})
+    """What the learner reports of the update."""
+
+
+class ThinkerChosen(Body):
+    """One of several trained thinkers goes on."""
+
+    kind: ClassVar[str] = "thinker.chosen"
+    among: tuple[Digest, ...] = Field(min_length=1, max_length=10_000)
+    """The weights to choose from."""
+    chosen: Digest
+    """The weights that go on."""
+    by: Literal["declared", "lottery", "approval", "outcome"]
+    """By what: fixed before training, by the run's lottery, or by results."""
+
+
 class ContentRedacted(Body):
     """Content was deleted; its digest stays."""
 
@@ -296,8 +438,9 @@ class RunClosed(Body):
     """A run ends."""
 
     kind: ClassVar[str] = "run.closed"
-    status: Literal["finished", "terminated", "exhausted", "failed", "recorded"]
-    """Finished; stopped by a red line or a person; out of budget; the thinker failed; imported."""
+    status: Literal["finished", "terminated", "exhausted", "failed", "recorded", "trained"]
+    """Finished; stopped by a red line or a person; out of budget; the thinker failed; imported;
+    trained to the end of its plan."""
     reason: str = ""
     """Why, in one line."""
     answer: Digest | None = None
@@ -329,6 +472,11 @@ BODIES: dict[str, type[Body]] = {
         ActInDoubt,
         ActSettled,
         ContentRedacted,
+        RestrictionLifted,
+        BatchSealed,
+        LessonTaken,
+        ThinkerUpdated,
+        ThinkerChosen,
         RunClosed,
     )
 }
