@@ -71,6 +71,9 @@ class Judge:
     def configuration(self) -> str:
         return digest_value({"judge": "right lever"})
 
+    def restore(self, weights: bytes) -> None:
+        raise AssertionError("it was never trained")
+
     def judge(self, shown: Columns) -> Any:
         assert set(shown) <= {"room", "lever"}
         return (shown["lever"] == right(shown["room"])).astype(np.float32)

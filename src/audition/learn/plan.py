@@ -9,8 +9,9 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from audition.canonical import canonical
 from audition.learn.batch import Columns
 from audition.learn.lessons import Lessons
 from audition.learn.outcome import Outcomes
@@ -43,7 +44,8 @@ class Plan(Frozen):
     signal: Signal | Literal["outcome"]
     """What is learned from; `outcome` is the baseline to compare against, never certified."""
     horizon: int | None = Field(default=1, ge=1)
-    """Steps that one signal's credit reaches; 1 is process supervision, None no boundary."""
+    """Steps that one signal's credit reaches; 1 is process supervision, None (written 0) no
+    boundary."""
     batches: int = Field(ge=1, le=1_000_000)
     """Batches, and updates."""
     leaf: int = Field(ge=1)
@@ -56,6 +58,15 @@ class Plan(Frozen):
     """Weights to begin from, held by the ledger; None: those that the seed gives."""
     libraries: dict[str, str] = Field(default={})
     """Versions under which weights come out the same to the bit."""
+
+    def canonical(self) -> bytes:
+        """The canonical bytes; a plan without a boundary says so."""
+        return canonical(self.model_dump(exclude_none=True) | {"horizon": self.horizon or 0})
+
+    @field_validator("horizon", mode="before")
+    @classmethod
+    def _open(cls, horizon: Any) -> Any:
+        return None if horizon == 0 else horizon
 
     @model_validator(mode="after")
     def _whole(self) -> Plan:
@@ -106,6 +117,10 @@ class Teacher(Protocol):
         """
         ...
 
+    def restore(self, weights: bytes) -> None:
+        """Judge by these weights; asked only of a teacher that is `trained_from` them."""
+        ...
+
 
 class Learner(Protocol):
     """Whoever learns."""
@@ -139,15 +154,33 @@ MakeStudy = Callable[[Plan, int], Study]
 """Makes a study of a plan and one of its seeds."""
 
 
-def study_of(plan: Plan, seed: int) -> Study:
-    """The study that an installed package makes of a plan.
+def study_of(plan: Plan, seed: int, get: Callable[[Digest], bytes]) -> Study:
+    """The study that an installed package makes of a plan, ready to begin.
+
+    Args:
+        plan: the plan.
+        seed: one of its seeds.
+        get: reads the content of a ledger.
 
     Raises:
         PlanError: no installed package knows the plan's study, or the seed is none of the plan's.
     """
-    if seed not in plan.seeds:
-        raise PlanError(f"seed {seed} is none of the plan's: {', '.join(map(str, plan.seeds))}")
     for entry in importlib.metadata.entry_points(group=GROUP, name=plan.study):
         make: MakeStudy = entry.load()
-        return make(plan, seed)
+        return ready(make(plan, seed), plan, seed, get)
     raise PlanError(f"no installed package carries out {plan.study!r}; install the one that does")
+
+
+def ready(study: Study, plan: Plan, seed: int, get: Callable[[Digest], bytes]) -> Study:
+    """A study with the weights that its plan begins from and that its teacher was trained to.
+
+    Raises:
+        PlanError: the seed is none of the plan's.
+    """
+    if seed not in plan.seeds:
+        raise PlanError(f"seed {seed} is none of the plan's: {', '.join(map(str, plan.seeds))}")
+    if plan.base is not None:
+        study.learner.restore(get(plan.base))
+    if study.teacher is not None and study.teacher.trained_from is not None:
+        study.teacher.restore(get(study.teacher.trained_from))
+    return study

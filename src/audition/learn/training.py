@@ -20,8 +20,15 @@ from audition.gate import draw_rows, new_secret
 from audition.learn.batch import Batch, Columns, moment_of
 from audition.learn.lessons import LessonError, Lessons, NoLessons, of_batch
 from audition.learn.outcome import outcomes_of
-from audition.learn.plan import Plan, PlanError, Study, Teacher, study_of
-from audition.learn.restrictions import PROCESS, check_horizon, check_signal, held_to, stopped
+from audition.learn.plan import Plan, PlanError, Study, Teacher, ready, study_of
+from audition.learn.restrictions import (
+    PROCESS,
+    check_horizon,
+    check_lifting,
+    check_signal,
+    held_to,
+    stopped,
+)
 from audition.ledger import Journal, SqlLedger
 from audition.ledger.events import (
     AuditRecorded,
@@ -29,6 +36,7 @@ from audition.ledger.events import (
     Column,
     LessonTaken,
     RestrictionDeclared,
+    RestrictionLifted,
     RunClosed,
     RunOpened,
     ThinkerUpdated,
@@ -106,6 +114,8 @@ async def train(
     *,
     restrictions: Iterable[Restriction] = (PROCESS,),
     study: Study | None = None,
+    run: RunId | None = None,
+    lifted: Iterable[RestrictionLifted] = (),
     progress: Progress | None = None,
 ) -> Trained:
     """Carry out a plan for one of its seeds, in a ledger.
@@ -116,6 +126,8 @@ async def train(
         seed: which of the plan's seeds.
         restrictions: declared and hashed into the run.
         study: the plan's objects, where they are at hand; None: those of the installed study.
+        run: the run's name, where it had to be known beforehand to sign a lifting.
+        lifted: restrictions that keys lift, each signed for this run.
         progress: told after each update.
 
     Raises:
@@ -123,11 +135,14 @@ async def train(
         Forbidden: a restriction forbids what the plan learns from, or how far credit reaches.
         LessonError: a teacher's answer is missing, NaN or out of range.
     """
-    carried = study if study is not None else study_of(plan, seed)
-    if plan.base is not None:
-        carried.learner.restore(ledger.get(plan.base))
-    secret, pen = new_secret(), Journal(ledger, secrets.token_hex(16))
-    return await follow(plan, pen, carried, seed, tuple(restrictions), secret, progress)
+    if study is None:
+        study = study_of(plan, seed, ledger.get)
+    else:
+        study = ready(study, plan, seed, ledger.get)
+    pen = Journal(ledger, run or secrets.token_hex(16))
+    return await follow(
+        plan, pen, study, seed, tuple(restrictions), new_secret(), tuple(lifted), progress
+    )
 
 
 async def follow(
@@ -137,11 +152,14 @@ async def follow(
     seed: int,
     restrictions: tuple[Restriction, ...],
     secret: bytes,
+    lifted: tuple[RestrictionLifted, ...] = (),
     progress: Progress | None = None,
 ) -> Trained:
     """The loop itself, whatever the pen does."""
     learner, teacher = study.learner, study.teacher
-    limits = held_to(restrictions)
+    for lifting in lifted:
+        check_lifting(restrictions, pen.run, lifting)
+    limits = held_to(restrictions, [lifting.restriction for lifting in lifted])
     if plan.signal != "outcome":
         check_signal(limits, plan.signal)
         check_horizon(limits, plan.horizon)
@@ -149,6 +167,8 @@ async def follow(
             raise PlanError(f"plan {plan.name}: learning by {plan.signal} needs a teacher")
         _check_teacher(teacher, limits)
     _open(plan, pen, study, seed, restrictions, secret)
+    for lifting in lifted:
+        pen.log(lifting)
     thinker = digest_bytes(learner.weights())
     audits = taken = 0
     end = ""
@@ -167,7 +187,7 @@ async def follow(
                 end = f"{limits.lessons} lessons are taken"
                 break
             digest = lessons.digest()
-            pen.log(_taken(learner.name, lessons, digest))
+            pen.log(_taken(learner.name, sealed.root, lessons, digest))
             audits, taken = audits + len(lessons), taken + len(lessons)
             measures = learner.update(lessons, rng)
         weights = learner.weights()
@@ -359,10 +379,10 @@ def _lessons(
         ) from None
 
 
-def _taken(of: str, lessons: Lessons, digest: Digest) -> LessonTaken:
+def _taken(of: str, root: Digest, lessons: Lessons, digest: Digest) -> LessonTaken:
     return LessonTaken(
         of=of,
-        batch=lessons.batch,
+        batch=root,
         signal=lessons.signal,
         auditor=lessons.auditor,
         population=lessons.population,

@@ -366,12 +366,8 @@ class LessonTaken(Body):
     kind: ClassVar[str] = "lesson.taken"
     of: Name
     """Who is to learn: the thinker, or an auditor that is trained."""
-    batch: Digest | None = None
-    """Root of the batch that they come from; None: from the verdicts on `moments`."""
-    moments: Digest | None = None
-    """The moments, as content, where they are not all the drawn rows of the batch."""
-    runs: tuple[RunId, ...] = Field(default=(), max_length=100_000)
-    """Other runs whose verdicts they come from; empty: this run."""
+    batch: Digest
+    """Root of the batch that they come from."""
     signal: Signal
     """What they consist of."""
     auditor: Name

@@ -22,16 +22,7 @@ class Journal:
 
     def put(self, content: str | bytes | Frozen | Any, *, private: bool = False) -> Digest:
         """Stage content: text as UTF-8, bytes as they are, values in canonical form."""
-        match content:
-            case bytes():
-                data = content
-            case str():
-                data = content.encode("utf-8", "surrogatepass")
-            case Frozen():
-                data = content.canonical()
-            case _:
-                data = canonical(content)
-        return self.ledger.put(data, private=private)
+        return self.ledger.put(encoded(content), private=private)
 
     def log(self, body: Body) -> Event:
         """Stage the run's next event."""
@@ -51,6 +42,19 @@ class Journal:
         receipt = await self.ledger.commit(self.run)
         self.durable = mark
         return receipt
+
+
+def encoded(content: str | bytes | Frozen | Any) -> bytes:
+    """The bytes that `Journal.put` stores."""
+    match content:
+        case bytes():
+            return content
+        case str():
+            return content.encode("utf-8", "surrogatepass")
+        case Frozen():
+            return content.canonical()
+        case _:
+            return canonical(content)
 
 
 def text(data: bytes) -> str:

@@ -1,6 +1,7 @@
-"""What a ledger proves: its integrity, and the conduct of every run in it."""
+"""What a ledger proves: its integrity, the conduct of every run, how a thinker was trained."""
 
+from audition.verify.certificate import Certificate, CertificateError, certify
 from audition.verify.finding import Finding
 from audition.verify.verification import Verification, verify
 
-__all__ = ["Finding", "Verification", "verify"]
+__all__ = ["Certificate", "CertificateError", "Finding", "Verification", "certify", "verify"]

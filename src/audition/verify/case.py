@@ -66,6 +66,9 @@ class Tally:
     outcomes_unread: int = 0
     tools_unread: int = 0
     backwards: int = 0
+    batches: int = 0
+    batches_unread: int = 0
+    lessons: int = 0
 
 
 @dataclass(slots=True)
@@ -234,7 +237,7 @@ class Case:
             self.found(5, f"auditor {answer.auditor} was not declared")
             return
         if isinstance(answer, Verdict):
-            self._check_verdict(answer, card)
+            self.check_verdict(answer, card)
         deadline = step.asked.get(answer.auditor)
         if isinstance(answer, Verdict) and deadline is not None and at > deadline:
             return  # what comes after its deadline is not heard
@@ -249,24 +252,8 @@ class Case:
         """The history grows by one entry."""
         self.history = after(self.history, entry)
 
-    def _check_cards(self, cards: tuple[AuditorCard, ...]) -> None:
-        if len(self.cards) != len(cards):
-            self.found(5, "two auditors were declared under one name")
-        for card in cards:
-            if card.role is Role.TEACHER and _HIDDEN_FROM_TEACHERS & set(card.sees):
-                self.found(8, f"teacher {card.name} is shown what no teacher may see")
-
-    def _check_tool(self, due: str, schema: Digest) -> None:
-        """The schema is that of the tool which the proposal names."""
-        if schema not in self._tools:
-            self._tools[schema] = self.contents.schema(schema)
-        name = self._tools[schema]
-        if name is None:
-            self.tally.tools_unread += 1
-        elif name != due:
-            self.found(2, f"a step for the tool {due}, sealed with the schema of {name or 'none'}")
-
-    def _check_verdict(self, verdict: Verdict, card: AuditorCard) -> None:
+    def check_verdict(self, verdict: Verdict, card: AuditorCard) -> None:
+        """A verdict in the role and from the evidence that were declared, and its signature."""
         if verdict.role is not card.role:
             self.found(5, f"auditor {card.name} was declared a {card.role}")
         if not set(verdict.saw) <= set(card.sees):
@@ -285,3 +272,20 @@ class Case:
         self.tally.verdict_signatures += 1
         if not key.verifies(signed.canonical(), verdict.signature.value):
             self.found(10, f"the signature of {card.name} under its verdict does not verify")
+
+    def _check_cards(self, cards: tuple[AuditorCard, ...]) -> None:
+        if len(self.cards) != len(cards):
+            self.found(5, "two auditors were declared under one name")
+        for card in cards:
+            if card.role is Role.TEACHER and _HIDDEN_FROM_TEACHERS & set(card.sees):
+                self.found(8, f"teacher {card.name} is shown what no teacher may see")
+
+    def _check_tool(self, due: str, schema: Digest) -> None:
+        """The schema is that of the tool which the proposal names."""
+        if schema not in self._tools:
+            self._tools[schema] = self.contents.schema(schema)
+        name = self._tools[schema]
+        if name is None:
+            self.tally.tools_unread += 1
+        elif name != due:
+            self.found(2, f"a step for the tool {due}, sealed with the schema of {name or 'none'}")

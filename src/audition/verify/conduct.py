@@ -16,6 +16,7 @@ from audition.verify.contents import Contents
 from audition.verify.finding import Findings, Place
 from audition.verify.live import Live
 from audition.verify.recorded import Recorded
+from audition.verify.simulated import Course, Simulated
 
 
 class Conduct:
@@ -33,10 +34,12 @@ class Conduct:
         self._contents = contents
         self._keys = {key.id: key for key in trusted}
         self._findings = findings
-        self._runs: dict[str, Live | Recorded] = {}
+        self._runs: dict[str, Live | Recorded | Simulated] = {}
         self._ended: set[bytes] = set()
         self._lost: set[bytes] = set()
         self._redeemed: set[bytes] = set()
+        self.courses: list[Course] = []
+        """Runs that train, in the order of their opening."""
         self.tally = Tally()
         """What was examined."""
         self.beyond = 0
@@ -92,6 +95,14 @@ class Conduct:
                 del self._runs[event.run]
                 self._ended.add(name)
 
-    def _open(self, run: str, body: RunOpened) -> Live | Recorded:
+    def _open(self, run: str, body: RunOpened) -> Live | Recorded | Simulated:
         case = Case(run, body, self._findings, self._contents, self._keys, self.tally)
-        return Live(case, self._redeemed) if body.mode == "live" else Recorded(case)
+        match body.mode:
+            case "live":
+                return Live(case, self._redeemed)
+            case "record":
+                return Recorded(case)
+            case "simulated":
+                rules = Simulated(case)
+                self.courses.append(rules.course)
+                return rules

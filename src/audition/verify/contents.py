@@ -12,11 +12,13 @@ from audition.ledger.events import (
     ActRecorded,
     ActSettled,
     AuditRecorded,
+    BatchSealed,
     RunClosed,
     RunOpened,
     RunResumed,
     StepProposed,
     StepThought,
+    ThinkerUpdated,
     TranscriptRecorded,
 )
 from audition.ledger.evidence import Evidence
@@ -103,6 +105,12 @@ class Contents:
             return _field(data, "name")
         return None
 
+    def data(self, digest: Digest) -> bytes | None:
+        """A piece of content, if it is still there."""
+        for _, data in self._evidence.get({bytes.fromhex(digest)}):
+            return data
+        return None
+
     def proposal(self, digest: Digest) -> Proposal | None:
         """A proposal, if it is still there.
 
@@ -133,7 +141,8 @@ def names(body: Body) -> Iterator[Digest]:
         case RunOpened():
             yield body.goal
             yield from body.tools
-            found = (body.box, body.confinement)
+            plan = body.training.plan if body.training else None
+            found = (body.box, body.confinement, plan)
         case RunResumed():
             found = (body.confinement,)
         case TranscriptRecorded():
@@ -146,6 +155,10 @@ def names(body: Body) -> Iterator[Digest]:
             found = (body.verdict.said,) if body.verdict else ()
         case ActFinished() | ActRecorded() | ActSettled():
             found = (body.outcome,)
+        case BatchSealed():
+            found = (body.data,)
+        case ThinkerUpdated():
+            found = (body.weights,)
         case RunClosed():
             found = (body.answer, body.labels)
         case _:

@@ -10,6 +10,9 @@ from audition.step import Frozen
 KEPT = 100
 """Findings that are kept; further ones are counted."""
 
+OF_A_RUN = 20
+"""Findings about one run that are kept beside."""
+
 
 class Place(NamedTuple):
     """Where an event stands: its index in the ledger, its run, its number there, its kind."""
@@ -52,6 +55,8 @@ class Findings:
 
     def __init__(self) -> None:
         self.kept: list[Finding] = []
+        self.of_run: dict[str, list[Finding]] = {}
+        """The first findings about each run."""
         self.total = 0
         self.first: Finding | None = None
         """That about the earliest event."""
@@ -75,6 +80,10 @@ class Findings:
         self.total += 1
         if len(self.kept) < KEPT:
             self.kept.append(finding)
+        if finding.run is not None:
+            about = self.of_run.setdefault(finding.run, [])
+            if len(about) < OF_A_RUN:
+                about.append(finding)
         if self.first is None or _rank(finding) < _rank(self.first):
             self.first = finding
 

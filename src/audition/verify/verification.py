@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from audition.ledger import LedgerError, NoteError, PublicKey, read_checkpoint
@@ -13,6 +14,7 @@ from audition.verify.conduct import Conduct
 from audition.verify.contents import Contents
 from audition.verify.finding import Finding, Findings, Place
 from audition.verify.integrity import Integrity, Witnessed
+from audition.verify.simulated import Course
 
 PAGE = 256
 """Events examined between two looks at the contents."""
@@ -47,6 +49,10 @@ class Verification(Frozen):
     """Runs that have not ended."""
     decisions: int
     """Decisions re-run."""
+    batches: int
+    """Batches of simulated steps whose root and draws were recomputed."""
+    lessons: int
+    """Lessons drawn from them again."""
     draws: int
     """Draws recomputed."""
     tickets: int
@@ -77,6 +83,18 @@ class Verification(Frozen):
     """How long it took."""
 
 
+@dataclass(frozen=True)
+class Examined:
+    """A verification, and what it is the ground of."""
+
+    verification: Verification
+    """What the ledger shows."""
+    courses: tuple[Course, ...]
+    """The runs in it that train."""
+    findings: dict[str, list[Finding]]
+    """The first findings about each run."""
+
+
 def verify(
     where: str | Path,
     trusted: Iterable[PublicKey] = (),
@@ -96,6 +114,16 @@ def verify(
         LedgerError: there is no ledger that could be read.
         NoteError: the checkpoint from outside is malformed, or its signature is wrong.
     """
+    return examine(where, trusted, checkpoint, progress).verification
+
+
+def examine(
+    where: str | Path,
+    trusted: Iterable[PublicKey] = (),
+    checkpoint: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Examined:
+    """Verify a ledger, as `verify` does, and keep what a certificate rests on."""
     begun = time.monotonic()
     keys = tuple(trusted)
     witnessed = _witnessed(Path(checkpoint), keys) if checkpoint is not None else None
@@ -123,7 +151,7 @@ def verify(
             conduct.conclude()
         origin = evidence.origin
     tally = conduct.tally
-    return Verification(
+    verification = Verification(
         ok=findings.total == 0,
         origin=origin,
         events=integrity.events,
@@ -131,6 +159,8 @@ def verify(
         runs=conduct.runs,
         open_runs=conduct.open,
         decisions=tally.decisions,
+        batches=tally.batches - tally.batches_unread,
+        lessons=tally.lessons,
         draws=tally.draws,
         tickets=tally.tickets,
         contents=contents.count,
@@ -145,6 +175,7 @@ def verify(
         not_checked=tuple(_unchecked(integrity, conduct, keys, witnessed, damage)),
         seconds=time.monotonic() - begun,
     )
+    return Examined(verification, tuple(conduct.courses), findings.of_run)
 
 
 def _pages(events: Iterator[tuple[Place, Event]]) -> Iterator[list[tuple[Place, Event]]]:
@@ -194,6 +225,7 @@ def _unchecked(
         (tally.proposals_unread, "proposals: they were redacted"),
         (tally.outcomes_unread, "outcomes of acts: they were redacted"),
         (tally.tools_unread, "schemas of tools: they were redacted"),
+        (tally.batches_unread, "batches of simulated steps: they were redacted"),
         (tally.backwards, "events by a clock that had been set back; no deadline passed by it"),
         (tally.verdict_signatures_unchecked, "signatures under verdicts: keys not trusted here"),
         (conduct.beyond, "events after a run was out of order"),

@@ -1,0 +1,415 @@
+"""The rules of a run that trains: sealed, then judged, then learned from, and nothing else learned.
+
+What the events assert is held against the plan and the restrictions; batches are read back, their
+roots and draws recomputed, and the lessons drawn from them again. Whether a row could have happened
+and whether its teacher would say so again is for `opened`; whether the weights follow from the
+lessons is for `replayed` (see `audition.verify.certificate`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audition.canonical import digest_bytes, digest_value
+from audition.gate import draw_rows
+from audition.learn import Batch, BatchError, Forbidden, LessonError, Plan, held_to, moment_of
+from audition.learn.lessons import of_batch
+from audition.learn.restrictions import check_horizon, check_lifting, check_signal, stopped
+from audition.learn.training import rates_of
+from audition.ledger.events import (
+    AuditRecorded,
+    BatchSealed,
+    LessonTaken,
+    RestrictionDeclared,
+    RestrictionLifted,
+    RunClosed,
+    RunOpened,
+    ThinkerChosen,
+    ThinkerUpdated,
+)
+from audition.step import Digest, Event, Restriction, Verdict
+from audition.verify.case import Case, Disorder
+
+BATCHES = 1_000_000
+"""Batches of one run, as a plan may have them."""
+
+
+@dataclass
+class Course:
+    """What one run of training shows of itself."""
+
+    run: str
+    """The run."""
+    opened: RunOpened
+    """How it began."""
+    plan: Plan | None
+    """Its plan, if it is there."""
+    restrictions: tuple[Restriction, ...] = ()
+    """The restrictions declared."""
+    lifted: list[str] = field(default_factory=list[str])
+    """Those that keys lifted."""
+    updates: list[Digest] = field(default_factory=list[str])
+    """The weights after each update."""
+    batches: list[BatchSealed] = field(default_factory=list[BatchSealed])
+    """The batches, in order."""
+    audits: dict[str, int] = field(default_factory=dict[str, int])
+    """Moments judged, by auditor."""
+    lessons: int = 0
+    """Lessons taken."""
+    unread: int = 0
+    """Batches whose rows are gone."""
+    outcome: bool = False
+    """Whether it learned from outcomes."""
+    chosen: list[ThinkerChosen] = field(default_factory=list[ThinkerChosen])
+    """Choices among trained thinkers that it records."""
+    secret: bytes | None = None
+    """The lottery's secret, once shown."""
+    closed: str | None = None
+    """How it ended."""
+
+    @property
+    def first(self) -> Digest:
+        """The weights that it began from."""
+        return self.opened.thinking or ""
+
+    @property
+    def last(self) -> Digest:
+        """The weights that it ended with."""
+        return self.updates[-1] if self.updates else self.first
+
+
+@dataclass
+class _Sealed:
+    """The batch under judgement."""
+
+    body: BatchSealed
+    batch: Batch | None
+    names: dict[Digest, int] = field(default_factory=dict[str, int])
+    """Its drawn rows' moments, where a person is asked."""
+    answers: dict[int, Verdict] = field(default_factory=dict[int, Verdict])
+    taken: LessonTaken | None = None
+
+
+class Simulated:
+    """Follows one run of training through its events."""
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+        self._begun = False
+        self._sealed: _Sealed | None = None
+        self.course = Course(case.run, case.opened, self._plan())
+        self._check_opening()
+
+    def take(self, event: Event) -> None:
+        """Hold the run's next event against the rules.
+
+        Raises:
+            Disorder: it may not stand here.
+        """
+        case, body = self._case, event.body
+        case.clock(event.at)
+        if isinstance(body, RestrictionDeclared) and not self._begun:
+            case.declares(body.restriction)
+            return
+        if not self._begun:
+            case.declared()
+            self._begun, self.course.restrictions = True, tuple(case.restrictions)
+            self._limit()
+        match body:
+            case RestrictionLifted():
+                self._lift(body)
+            case BatchSealed():
+                self._seal(body)
+            case AuditRecorded():
+                self._hear(body)
+            case LessonTaken():
+                self._learn(body)
+            case ThinkerUpdated():
+                self._update(body)
+            case ThinkerChosen():
+                self._choose(body)
+            case RunClosed():
+                self._close(body)
+            case _:
+                raise Disorder(6, f"{body.kind} has no place in a run that trains")
+
+    # ---------------------------------------------------------------- what was declared
+
+    def _plan(self) -> Plan | None:
+        training = self._case.opened.training
+        if training is None:
+            self._case.found(6, "a run that trains without a plan")
+            return None
+        data = self._case.contents.data(training.plan)
+        if data is None:
+            return None
+        try:
+            return Plan.parse(data)
+        except ValueError:
+            self._case.found(6, "the plan is none that this version can read")
+            return None
+
+    def _check_opening(self) -> None:
+        case, plan = self._case, self.course.plan
+        if case.opened.secret is None:
+            case.found(4, "no secret was committed for the lottery")
+        if plan is None or case.opened.training is None:
+            return
+        if case.opened.training.seed not in plan.seeds:
+            case.found(6, f"seed {case.opened.training.seed} is none that the plan declares")
+        if plan.base is not None and case.opened.thinking != plan.base:
+            case.found(6, "training begins from other weights than the plan's base")
+        if plan.signal != "outcome" and not case.opened.auditors:
+            case.found(6, "nobody was declared who could teach")
+
+    def _limit(self) -> None:
+        """What the restrictions say of the plan itself."""
+        self._limits = held_to(self.course.restrictions, self.course.lifted)
+        plan = self.course.plan
+        if plan is None or plan.signal == "outcome":
+            return
+        try:
+            check_signal(self._limits, plan.signal)
+            check_horizon(self._limits, plan.horizon)
+        except Forbidden as error:
+            self._case.found(7 if "credit" in str(error) else 6, str(error))
+
+    def _lift(self, body: RestrictionLifted) -> None:
+        try:
+            check_lifting(self.course.restrictions, self._case.run, body)
+        except Forbidden as error:
+            self._case.found(8, str(error))
+        else:
+            self.course.lifted.append(body.restriction)
+            self._limits = held_to(self.course.restrictions, self.course.lifted)
+
+    # ---------------------------------------------------------------- sealed, then judged
+
+    def _seal(self, body: BatchSealed) -> None:
+        case, plan, course = self._case, self.course.plan, self.course
+        if self._sealed is not None and self._sealed.taken is not None:
+            case.found(6, f"the lessons of batch {self._sealed.body.number} led to no update")
+        if body.number != len(course.batches):
+            raise Disorder(6, f"batch {body.number} after {len(course.batches)} batches")
+        if len(course.batches) >= BATCHES:
+            raise Disorder(6, f"more than {BATCHES} batches")
+        if body.thinker != course.last:
+            case.found(6, "the weights that acted are not those of the last update")
+        if plan is not None:
+            if body.environment != digest_value(plan.world):
+                case.found(6, "another environment than the plan's")
+            if plan.signal != "outcome" and body.rates != plan.rates:
+                case.found(6, "the lottery's rates are not the plan's")
+            if body.leaf != plan.leaf:
+                case.found(6, "leaves of another length than the plan's")
+        if body.auditor is not None:
+            card = case.cards.get(body.auditor)
+            if card is None:
+                case.found(5, f"auditor {body.auditor} was not declared")
+            elif card.rules != body.judge:
+                case.found(5, f"auditor {body.auditor} is not what was declared: its rules differ")
+        case.tally.batches += 1
+        course.batches.append(body)
+        self._sealed = _Sealed(body, self._read(body))
+
+    def _read(self, body: BatchSealed) -> Batch | None:
+        """The batch from its content, its root recomputed."""
+        data = self._case.contents.data(body.data)
+        if data is None:
+            self._case.tally.batches_unread += 1
+            self.course.unread += 1
+            return None
+        try:
+            batch = Batch.read(body, data)
+            root = batch.root()
+        except (BatchError, ValueError, TypeError) as error:
+            self._case.found(6, f"batch {body.number}: {error}")
+            return None
+        if root != body.root:
+            self._case.found(6, f"batch {body.number}: its leaves do not make its root")
+        return batch
+
+    def _hear(self, body: AuditRecorded) -> None:
+        """A person's answer about one row, after the batch was sealed and before it is learned."""
+        case, sealed, answer = self._case, self._sealed, body.answer
+        if sealed is None or sealed.taken is not None:
+            case.found(4, f"a verdict of {answer.auditor} after its lesson was taken")
+            return
+        card = case.cards.get(answer.auditor)
+        if card is None:
+            case.found(5, f"auditor {answer.auditor} was not declared")
+            return
+        self.course.audits[card.name] = self.course.audits.get(card.name, 0) + 1
+        if not isinstance(answer, Verdict):
+            return
+        case.check_verdict(answer, card)
+        if sealed.batch is None:
+            return
+        if not sealed.names:
+            drawn_R = sealed.batch.column("drawn")
+            rows = np.flatnonzero(drawn_R).tolist() if drawn_R is not None else []
+            sealed.names = {moment_of(sealed.body.root, row): row for row in rows}
+        row = sealed.names.get(answer.moment)
+        if row is None:
+            case.found(6, f"a verdict of {card.name} on a moment that this batch did not draw")
+        elif row in sealed.answers:
+            case.found(6, f"a second verdict of {card.name} on one moment")
+        else:
+            sealed.answers[row] = answer
+
+    # ---------------------------------------------------------------- learned
+
+    def _learn(self, body: LessonTaken) -> None:
+        case, sealed, plan = self._case, self._sealed, self.course.plan
+        if sealed is None or body.batch != sealed.body.root:
+            raise Disorder(6, "lessons of a batch that this run did not seal just before")
+        if sealed.taken is not None:
+            case.found(6, "lessons are taken twice from one batch")
+        sealed.taken = body
+        case.tally.lessons += body.taken
+        self.course.lessons += body.taken
+        card = case.cards.get(body.auditor)
+        if card is None:
+            case.found(6, f"lessons of {body.auditor}, who was not declared")
+        elif self._limits.roles is not None and card.role not in self._limits.roles:
+            case.found(8, f"lessons of {card.name}, a {card.role}")
+        elif self._limits.unseen is not None and set(card.sees) & set(self._limits.unseen):
+            case.found(8, f"lessons of {card.name}, who is shown what no teacher may see")
+        if sealed.body.auditor is not None and sealed.body.auditor != body.auditor:
+            case.found(6, f"the batch was judged by {sealed.body.auditor}, not by {body.auditor}")
+        if plan is not None and body.signal != plan.signal:
+            case.found(6, f"lessons by {body.signal}; the plan declares {plan.signal}")
+        if body.taken != body.admissible or body.refused:
+            says = f"{body.taken} of {body.admissible} admissible lessons were taken"
+            case.found(6, f"{says}: chosen, not drawn")
+        if sealed.batch is not None:
+            self._draw_again(body, sealed, sealed.batch)
+        if (end := stopped(self._limits, len(self.course.updates), 0)) or (
+            self._limits.lessons is not None and self.course.lessons > self._limits.lessons
+        ):
+            case.found(6, f"training goes on although {end or 'all its lessons are taken'}")
+
+    def _draw_again(self, body: LessonTaken, sealed: _Sealed, batch: Batch) -> None:
+        """The lessons that follow from the batch and the verdicts are those that were taken."""
+        case = self._case
+        try:
+            rows = batch.columns()
+            drawn_R = rows["drawn"].astype(bool)
+            lessons = of_batch(
+                batch,
+                sealed.body.root,
+                signal=body.signal,
+                auditor=body.auditor,
+                rate_R=rates_of(rows, sealed.body.columns, sealed.body.rates),
+                drawn_R=drawn_R,
+                **self._answers(sealed, drawn_R),
+            )
+        except (LessonError, BatchError, KeyError, ValueError) as error:
+            case.found(6, f"batch {sealed.body.number} gives no such lessons: {error}")
+            return
+        if sealed.body.auditor is not None:
+            audits = self.course.audits
+            audits[body.auditor] = audits.get(body.auditor, 0) + len(lessons)
+        if len(lessons) != body.admissible or lessons.population != body.population:
+            case.found(6, f"the batch drew {len(lessons)} lessons, {body.admissible} are stated")
+        if lessons.digest() != body.lessons:
+            case.found(6, "the lessons are not those that the batch and its verdicts give")
+
+    def _answers(self, sealed: _Sealed, drawn_R: NDArray[np.bool_]) -> dict[str, Any]:
+        """Verdicts that came as events, by row."""
+        if sealed.body.auditor is not None:
+            return {}
+        missing = int(drawn_R.sum()) - len(sealed.answers)
+        if missing:
+            raise LessonError(f"{missing} drawn moments were not judged")
+        some = next(iter(sealed.answers.values()), None)
+        if some is None:
+            return {}
+        if some.ranking is not None:
+            ranking_RK = np.full((len(drawn_R), len(some.ranking)), -1)
+            for row, answer in sealed.answers.items():
+                ranking_RK[row] = answer.ranking or ()
+            return {"ranking_RK": ranking_RK}
+        approval_R = np.full(len(drawn_R), np.nan)
+        for row, answer in sealed.answers.items():
+            approval_R[row] = np.nan if answer.score is None else answer.score
+        return {"approval_R": approval_R}
+
+    def _update(self, body: ThinkerUpdated) -> None:
+        case, course, plan, sealed = self._case, self.course, self.course.plan, self._sealed
+        if body.number != len(course.updates):
+            raise Disorder(6, f"update {body.number} after {len(course.updates)} updates")
+        if body.before != course.last:
+            case.found(6, "the update does not begin from the last weights")
+        if body.weights is not None and body.weights != body.after:
+            case.found(6, "the weights kept are not those of the update")
+        if body.of != course.opened.thinker:
+            case.found(6, f"{body.of} is not who the run was to train")
+        if body.signal == "outcome":
+            course.outcome = True
+            if plan is None or plan.signal != "outcome":
+                case.found(6, "learned from an outcome; the plan declares none")
+        else:
+            if sealed is None or sealed.taken is None:
+                case.found(6, "an update without lessons")
+            elif body.lessons != sealed.taken.lessons or body.signal != sealed.taken.signal:
+                case.found(6, "the update learned from other lessons than were taken")
+            if plan is not None and body.horizon != plan.horizon:
+                case.found(7, "credit reached over another horizon than the plan's")
+        course.updates.append(body.after)
+        self._sealed = None
+
+    def _choose(self, body: ThinkerChosen) -> None:
+        self.course.chosen.append(body)
+        if body.chosen not in body.among:
+            self._case.found(6, "what was chosen is none of those to choose from")
+        if body.by in ("outcome", "approval"):
+            self._case.found(6, f"a thinker was chosen by {body.by}: selection is a gradient too")
+
+    # ---------------------------------------------------------------- the end
+
+    def _close(self, body: RunClosed) -> None:
+        case, course, plan = self._case, self.course, self.course.plan
+        course.closed = body.status
+        if body.status == "trained" and plan is not None:
+            ended = stopped(self._limits, len(course.updates), course.lessons) or (
+                self._limits.lessons is not None and body.reason
+            )
+            if len(course.updates) != plan.batches and not ended:
+                says = f"{len(course.updates)} updates of {plan.batches}, stopped by no restriction"
+                case.found(6, says)
+        if case.opened.secret is None:
+            return
+        if body.secret is None:
+            case.found(4, "the lottery's secret is not shown, so no draw can be checked")
+        elif digest_bytes(body.secret) != case.opened.secret:
+            case.found(4, "the secret shown is not the one that the run was opened with")
+        else:
+            course.secret = body.secret
+            self._check_draws(body.secret)
+
+    def _check_draws(self, secret: bytes) -> None:
+        case, plan = self._case, self.course.plan
+        if plan is None or plan.signal == "outcome":
+            return
+        for body in self.course.batches:
+            data = case.contents.data(body.data)
+            if data is None:
+                case.tally.draws_unchecked += body.rows
+                continue
+            try:
+                rows = Batch.read(body, data).columns()
+                rate_R = rates_of(rows, body.columns, body.rates)
+                due_R = draw_rows(secret, case.run, body.number, rate_R)
+                wrong = int((rows["drawn"].astype(bool) != due_R).sum())
+            except (LessonError, BatchError, KeyError, ValueError) as error:
+                case.found(4, f"batch {body.number}: no draw can be checked: {error}")
+                continue
+            case.tally.draws += body.rows
+            if wrong:
+                says = f"batch {body.number}: {wrong} draws are not those of the lottery"
+                case.found(4, says)
