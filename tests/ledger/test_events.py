@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import handmade
+import trained
 from audition.canonical import canonical, loads
 from audition.ledger import BODIES, EventError, json_schema, parse_event
 from audition.ledger.events import AuditRecorded
@@ -19,7 +20,7 @@ from audition.step import Event, Failure
 
 EVENTS = [
     Event(run=pen.run, seq=seq, at=at, body=body).canonical()
-    for pen in (handmade.live_run(), handmade.recorded_run())
+    for pen in (handmade.live_run(), handmade.recorded_run(), trained.trained_run())
     for seq, (at, body) in enumerate(pen.events)
 ]
 

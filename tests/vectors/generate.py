@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 import handmade  # noqa: E402
+import trained  # noqa: E402
 from audition.canonical import canonical, digest_bytes  # noqa: E402
 from audition.gate import draw  # noqa: E402
 from audition.ledger import Checkpoint, PrivateKey, SqlLedger, content_name, export  # noqa: E402
@@ -233,7 +234,7 @@ def histories() -> dict[str, Any]:
 
 
 def whole_ledger(path: Path) -> None:
-    """An export of a live run and a record, with salted and with redacted content."""
+    """An export of a live run, a record and a training run, with salted and redacted content."""
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder) / "vectors.db"
         SqlLedger.open(database).close()
@@ -245,7 +246,7 @@ def whole_ledger(path: Path) -> None:
         raw.commit()
         raw.close()
         live = handmade.live_run()
-        handmade.write(database, live, handmade.recorded_run())
+        handmade.write(database, live, handmade.recorded_run(), trained.trained_run())
         handmade.redact(database, digest_bytes(b"Hm."), live.run, len(live.events))
         path.unlink(missing_ok=True)
         export(database, path)
