@@ -19,6 +19,7 @@ from audition.ledger.events import (
     RestrictionDeclared,
     RestrictionLifted,
     RunOpened,
+    ThinkerChosen,
     ThinkerUpdated,
 )
 from audition.ledger.journal import encoded
@@ -82,7 +83,7 @@ class _Comparing:
 
     def __init__(self, run: RunId, events: Iterable[Event]) -> None:
         self.run = run
-        self._events = list(events)
+        self._events = [one for one in events if not isinstance(one.body, ThinkerChosen)]
         self._next = 0
 
     def put(self, content: Any) -> Digest:

@@ -265,8 +265,10 @@ class Simulated:
 
     def _learn(self, body: LessonTaken) -> None:
         case, sealed, plan = self._case, self._sealed, self.course.plan
-        if sealed is None or body.batch != sealed.body.root:
-            raise Disorder(6, "lessons of a batch that this run did not seal just before")
+        if sealed is None:
+            raise Disorder(6, "lessons without a batch")
+        if body.batch != sealed.body.root:
+            case.found(6, "lessons of a batch that this run did not seal just before")
         if sealed.taken is not None:
             case.found(6, "lessons are taken twice from one batch")
         sealed.taken = body
