@@ -41,6 +41,28 @@ def verify(
     explain: Annotated[
         bool, typer.Option("--explain", help="Add what no ledger can ever show.")
     ] = False,
+    certificate: Annotated[
+        str | None,
+        typer.Option(
+            help="Certify how this thinker was trained: the digest of its weights, or its "
+            "beginning; `last` for the newest.",
+            metavar="THINKER",
+        ),
+    ] = None,
+    leaves: Annotated[
+        int,
+        typer.Option(
+            "--open",
+            help="With --certificate: open so many leaves of each run concerned, drawn now.",
+            min=0,
+            max=100_000,
+            metavar="K",
+        ),
+    ] = 0,
+    replay: Annotated[
+        bool,
+        typer.Option("--replay", help="With --certificate: train again, to the same weights."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check a ledger: that nothing was altered, and that every run kept the guarantees."""
@@ -49,6 +71,15 @@ def verify(
 
     if ledger.is_dir():
         raise Stop(f"{ledger}: a folder; name the ledger in it")
+    if certificate is not None:
+        from audition.console.certifying import certify
+
+        if keep is not None:
+            raise Stop("--keep and --certificate do not go together; verify first", code=2)
+        certify(ledger, certificate, trusted(key), checkpoint, leaves, replay, as_json)
+        return
+    if leaves or replay:
+        raise Stop("--open and --replay need --certificate THINKER", code=2)
     with progress_bar("verifying", 1000) as bar:
         found = check(
             ledger,

@@ -83,22 +83,29 @@ def plainly(carry: Callable[_P, _R]) -> Callable[_P, _R]:
         from audition.act import Refused
         from audition.audit import Left, RulesError
         from audition.box import BoxError, BoxRefused, BoxUnavailable, LibraryError
+        from audition.learn import BatchError, Forbidden, LessonError, PlanError
         from audition.ledger import EventError, LedgerError, NoteError
         from audition.loop import OtherProject
         from audition.project import ProjectError
         from audition.records import RecordError
+        from audition.verify import CertificateError
         from audition.waiting import NotWaiting
 
         expected = (
+            BatchError,
             BoxError,
             BoxRefused,
             BoxUnavailable,
+            CertificateError,
             EventError,
+            Forbidden,
             LedgerError,
+            LessonError,
             LibraryError,
             NoteError,
             NotWaiting,
             OtherProject,
+            PlanError,
             ProjectError,
             RecordError,
             Refused,

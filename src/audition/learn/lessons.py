@@ -31,18 +31,16 @@ class NoLessons(LessonError):
 Reason = Literal[
     "after the act",
     "by a guard",
-    "trained on a guard",
+    "a guard stood before it",
+    "a guard prompted it",
+    "trained on what this ledger does not hold",
     "saw what no teacher may see",
     "of another moment",
-    "of another run",
+    "of a replacement",
     "not declared",
-    "an outcome",
-    "chosen by outcome",
     "forbidden by a restriction",
     "the teacher abstained",
     "the infrastructure failed",
-    "a guard prompted it",
-    "not of one candidate set",
     "redacted",
 ]
 """Why something is no lesson."""
@@ -88,7 +86,7 @@ class Lessons:
             raise NoLessons("no lessons: nothing was drawn, or nothing drawn may be learned from")
         if self.population < count:
             raise LessonError(f"{count} lessons of {self.population} moments")
-        for name, array in self._arrays():
+        for name, array in self.arrays().items():
             if len(array) != count:
                 raise LessonError(f"{name}: {len(array)} rows for {count} lessons")
         if not (np.isfinite(self.weight_L).all() and (self.weight_L > 0).all()):
@@ -116,14 +114,15 @@ class Lessons:
             "population": self.population,
             "signal": self.signal,
         }
-        arrays = [(name, np.ascontiguousarray(array)) for name, array in self._arrays()]
+        arrays = [(name, np.ascontiguousarray(array)) for name, array in self.arrays().items()]
         head["arrays"] = [[name, array.dtype.str, list(array.shape)] for name, array in arrays]
         hasher.update(canonical(head))
         for _, array in arrays:
             hasher.update(array.tobytes())
         return hasher.hexdigest()
 
-    def _arrays(self) -> list[tuple[str, NDArray[Any]]]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All that they hold, by name: `weight`, `moment`, `approval`, `context.room` …"""
         found: list[tuple[str, NDArray[Any] | None]] = [
             ("weight", self.weight_L),
             ("moment", self.moment_L),
@@ -133,7 +132,7 @@ class Lessons:
         for part in ("context", "span", "candidates"):
             columns: Mapping[str, NDArray[Any]] = getattr(self, part)
             found += [(f"{part}.{name}", columns[name]) for name in sorted(columns)]
-        return [(name, array) for name, array in found if array is not None]
+        return {name: array for name, array in found if array is not None}
 
 
 def of_batch(

@@ -43,6 +43,9 @@ RECORDED_ONLY = (
 )
 NOT_REPLAYED = "not replayed: whether the weights follow from the lessons; nothing else binds them"
 
+LAST = "last"
+"""Stands for the thinker that was trained last."""
+
 FindStudy = Callable[[Plan, int, Callable[[Digest], bytes]], Study]
 """Makes the study of a plan, one of its seeds, and a reader of the ledger's content."""
 
@@ -153,7 +156,8 @@ def certify(
 
     Args:
         where: the ledger; read, never written.
-        thinker: digest of its weights, or the beginning of it (8 digits or more).
+        thinker: digest of its weights, or the beginning of it (8 digits or more); `last` for the
+            one that was trained last.
         trusted: keys whose signatures count.
         checkpoint: a checkpoint from outside the ledger.
         leaves: leaves to open in each run concerned, drawn now; 0 leaves them closed.
@@ -169,6 +173,7 @@ def certify(
     tell("verifying", 0.0)
     examined = examine(where, trusted, checkpoint)
     course = _course(examined, thinker)
+    thinker = course.last if thinker == LAST else thinker
     recorded, rests_on = _recorded(examined, course, thinker)
     concerned = [course, *rests_on]
     opened = replayed = None
@@ -237,7 +242,8 @@ def _course(examined: Examined, thinker: str) -> Course:
     found = [
         one
         for one in examined.courses
-        if len(thinker) >= 8 and any(digest.startswith(thinker) for digest in one.updates)
+        if (thinker == LAST and one.closed and one.updates)
+        or (len(thinker) >= 8 and any(digest.startswith(thinker) for digest in one.updates))
     ]
     if not found or found[-1].opened.training is None:
         held = [digest[:12] for digest, _ in thinkers(examined)]

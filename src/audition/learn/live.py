@@ -1,0 +1,380 @@
+"""Lessons from live runs and reviewed records: each verdict is a lesson, or refused with a reason.
+
+All runs of a project are read, or none: whoever picked some could pick them by what came of them.
+And a teacher is learned from only where it is asked whatever any guard says; a teacher that stands
+behind a guard in the gate is heard on the moments that the guard let pass, so that the guard would
+choose the lessons. A gate that asks all its auditors at once (`strictest`) has no such order among
+those that it asks first, people excepted, for whom it does not wait once a guard has said no.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from audition.gate import GateError, build, named
+from audition.learn.lessons import LessonError, Lessons, Reason
+from audition.learn.restrictions import check_lifting, held_to
+from audition.ledger import SqlLedger
+from audition.ledger.events import (
+    ActRecorded,
+    ActStarted,
+    AuditDrawn,
+    AuditRecorded,
+    MomentSealed,
+    RestrictionDeclared,
+    RestrictionLifted,
+    RunOpened,
+    StepDecided,
+    TicketIssued,
+)
+from audition.step import (
+    AuditorCard,
+    Digest,
+    Event,
+    Failure,
+    Gate,
+    Limits,
+    Moment,
+    Name,
+    Restriction,
+    Role,
+    RunId,
+    Signal,
+    Verdict,
+    digest_of,
+)
+
+FORM = "form"
+"""The guard in front of every gate: it stops what no executor could do, and nothing else."""
+
+LISTED = 1000
+"""Refusals that are listed; all of them are counted."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A verdict that is no lesson."""
+
+    run: RunId
+    """Its run."""
+    turn: int
+    """The step that it is about."""
+    auditor: Name
+    """Whose it is."""
+    reason: Reason
+    """Why nothing may be learned from it."""
+
+
+@dataclass
+class Harvest:
+    """What a ledger has to teach."""
+
+    lessons: list[Lessons] = field(default_factory=list[Lessons])
+    """One struct of arrays for each auditor and signal."""
+    refused: Counter[str] = field(default_factory=Counter[str])
+    """What was refused, counted by reason."""
+    refusals: list[Refusal] = field(default_factory=list[Refusal])
+    """The first of them."""
+    runs: int = 0
+    """Runs read."""
+    moments: int = 0
+    """Moments in them."""
+
+
+@dataclass
+class _Row:
+    """One lesson in the making."""
+
+    run: RunId
+    moment: Digest
+    sealed: Moment
+    weight: float
+    approval: float = 0.0
+    proposal: Digest = ""
+
+
+@dataclass
+class _Open:
+    """A moment under judgement."""
+
+    sealed: Moment
+    rate: float | None = None
+    drawn: bool = True
+    acted: bool = False
+    suspected: bool = False
+    answers: dict[str, Verdict] = field(default_factory=dict[str, Verdict])
+
+
+def lessons_of(ledger: SqlLedger, runs: Iterable[RunId] | None = None) -> Harvest:
+    """All the lessons that a ledger's live runs and reviewed records hold.
+
+    The context of a lesson is the digests `goal` and `history`; its span is the digest `proposal`;
+    their content is in the ledger. Comparisons come with candidates, which live runs do not seal
+    yet.
+
+    Args:
+        ledger: the ledger.
+        runs: these runs alone; all that the ledger has of their projects, or nothing.
+
+    Raises:
+        LessonError: some runs of a project were picked and others were not.
+    """
+    every = [run for run in ledger.runs() if _mode(ledger, run) in ("live", "record")]
+    wanted = every if runs is None else list(dict.fromkeys(runs))
+    if runs is not None:
+        _all_of_their_projects(ledger, every, wanted)
+    harvest = Harvest()
+    rows: dict[tuple[Signal, Name], list[_Row]] = {}
+    population: Counter[Name] = Counter()
+    for run in wanted:
+        harvest.runs += 1
+        for signal, auditor, row in _Reader(run, harvest, population).read(ledger.read(run)):
+            rows.setdefault((signal, auditor), []).append(row)
+    for (signal, auditor), some in rows.items():
+        harvest.lessons.append(_struct(signal, auditor, some, population[auditor]))
+    return harvest
+
+
+class _Reader:
+    """Reads one run from its beginning."""
+
+    def __init__(self, run: RunId, harvest: Harvest, population: Counter[Name]) -> None:
+        self._run = run
+        self._harvest = harvest
+        self._population = population
+        self._cards: Mapping[str, AuditorCard] = {}
+        self._order: dict[str, tuple[bool, bool]] = {}
+        self._restrictions: list[Restriction] = []
+        self._lifted: list[str] = []
+        self._open: dict[Digest, _Open] = {}
+        self._tickets: dict[Digest, Digest] = {}
+        self._last: Digest = ""
+
+    def read(self, events: Iterator[Event]) -> Iterator[tuple[Signal, Name, _Row]]:
+        """The lessons of the run, with their signal and their auditor."""
+        for event in events:
+            match event.body:
+                case RunOpened() as body:
+                    self._cards = {card.name: card for card in body.auditors}
+                    self._order = _order(body, self._cards)
+                case RestrictionDeclared() as body:
+                    self._restrictions.append(body.restriction)
+                case RestrictionLifted() as body:
+                    check_lifting(self._restrictions, self._run, body)
+                    self._lifted.append(body.restriction)
+                case MomentSealed() as body:
+                    self._seal(body.moment)
+                case AuditDrawn() as body:
+                    self._open[body.moment].rate = body.rate
+                    self._open[body.moment].drawn = body.drawn
+                case TicketIssued() as body:
+                    self._tickets[body.ticket] = body.moment
+                case ActStarted() as body:
+                    self._acted(self._tickets.get(body.ticket))
+                case ActRecorded() as body:
+                    self._acted(body.moment)
+                case AuditRecorded() as body:
+                    yield from self._answered(body.answer)
+                case StepDecided() as body:
+                    yield from self._decided(body)
+                case _:
+                    pass
+
+    def _seal(self, moment: Moment) -> None:
+        self._last = digest_of(moment)
+        self._open[self._last] = _Open(moment)
+        self._harvest.moments += 1
+        for name, card in self._cards.items():
+            if card.role is Role.TEACHER and not moment.attempt:
+                self._population[name] += 1
+
+    def _acted(self, moment: Digest | None) -> None:
+        if moment in self._open:
+            self._open[moment].acted = True
+
+    def _answered(self, answer: Verdict | Failure) -> Iterator[tuple[Signal, Name, _Row]]:
+        step = self._open.get(answer.moment)
+        if isinstance(answer, Verdict) and step is not None:
+            step.answers[answer.auditor] = answer
+            guard = answer.role is Role.GUARD
+            step.suspected = step.suspected or (guard and answer.suspicion > 0)
+        elif step is not None and self._role(answer.auditor) is Role.GUARD:
+            step.suspected = True
+        reason = self._reason(answer, step)
+        if reason is not None:
+            self._refuse(answer.auditor, step, reason)
+            return
+        assert step is not None
+        row = _Row(self._run, answer.moment, step.sealed, self._weight(answer.auditor, step))
+        row.proposal = step.sealed.proposal
+        if isinstance(answer, Verdict):
+            row.approval = answer.score or 0.0
+        yield "approval", answer.auditor, row
+
+    def _reason(self, answer: Verdict | Failure, step: _Open | None) -> Reason | None:
+        """Why nothing may be learned from an answer; None if it may."""
+        card = self._cards.get(answer.auditor)
+        limits = held_to(self._restrictions, self._lifted)
+        if card is None:
+            return "not declared"
+        if step is None:
+            return "of another moment"
+        if limits.roles is not None and card.role not in limits.roles:
+            return "by a guard"
+        if step.acted:
+            return "after the act"
+        if step.sealed.attempt:
+            return "of a replacement"
+        saw = {*card.sees, *(answer.saw if isinstance(answer, Verdict) else ())}
+        if limits.unseen is not None and saw & set(limits.unseen):
+            return "saw what no teacher may see"
+        if card.trained_from or (isinstance(answer, Verdict) and answer.trained_from):
+            return "trained on what this ledger does not hold"
+        if self._order.get(card.name, (False, False))[1]:
+            return "a guard stood before it"
+        if isinstance(answer, Failure):
+            return None if answer.cause == "moment" else "the infrastructure failed"
+        if answer.abstains is not None:
+            return "the teacher abstained"
+        if answer.score is None:
+            return "of another moment"
+        return None if _allowed(limits, "approval") else "forbidden by a restriction"
+
+    def _decided(self, body: StepDecided) -> Iterator[tuple[Signal, Name, _Row]]:
+        """A person's replacement of a step shows how it is done."""
+        step, by = self._open.get(body.moment), body.decision.by
+        if body.decision.action != "modify" or step is None or by is None:
+            return
+        card, answer = self._cards.get(by), step.answers.get(by)
+        if card is None or not card.person or answer is None or answer.replacement is None:
+            return
+        limits = held_to(self._restrictions, self._lifted)
+        if limits.roles is not None and card.role not in limits.roles:
+            self._refuse(by, step, "by a guard")
+        elif step.suspected or self._order.get(by, (False, False))[1]:
+            self._refuse(by, step, "a guard prompted it")
+        elif not _allowed(limits, "demonstration"):
+            self._refuse(by, step, "forbidden by a restriction")
+        else:
+            row = _Row(self._run, body.moment, step.sealed, self._weight(by, step))
+            row.proposal = answer.replacement
+            yield "demonstration", by, row
+
+    def _weight(self, auditor: Name, step: _Open) -> float:
+        """Inverse probability that this auditor was asked."""
+        sampled = self._order.get(auditor, (False, False))[0]
+        return 1 / step.rate if sampled and step.drawn and step.rate else 1.0
+
+    def _refuse(self, auditor: Name, step: _Open | None, reason: Reason) -> None:
+        self._harvest.refused[reason] += 1
+        if len(self._harvest.refusals) < LISTED:
+            turn = step.sealed.turn if step is not None else 0
+            self._harvest.refusals.append(Refusal(self._run, turn, auditor, reason))
+
+    def _role(self, auditor: Name) -> Role | None:
+        card = self._cards.get(auditor)
+        return card.role if card is not None else None
+
+
+def _order(opened: RunOpened, cards: Mapping[str, AuditorCard]) -> dict[str, tuple[bool, bool]]:
+    """For each auditor of a gate: whether the lottery stands before it, and whether a guard does.
+
+    An auditor that is asked in several places is taken by the worst of them.
+    """
+    if not opened.gate:
+        return {}
+    try:
+        gate = build(opened.gate)
+    except (GateError, ValueError):
+        return dict.fromkeys(cards, (True, True))  # an unknown gate may do anything
+    guards = {name for name, card in cards.items() if card.role is Role.GUARD} - {FORM}
+    people = {name for name, card in cards.items() if card.person}
+    found: dict[str, tuple[bool, bool]] = {}
+    for name, sampled, guarded in _walk(gate, guards, people, False, False):
+        before = found.get(name, (False, False))
+        found[name] = before[0] or sampled, before[1] or guarded
+    return found
+
+
+def _walk(
+    gate: Gate, guards: set[str], people: set[str], sampled: bool, guarded: bool
+) -> Iterator[tuple[str, bool, bool]]:
+    """Auditors of a gate, each with whether the lottery and whether a guard stands before it."""
+    kind = getattr(gate, "kind", None)
+    inner: tuple[Gate, ...] | None = getattr(gate, "of", None)
+    if inner is None:
+        auditor, to = getattr(gate, "auditor", None), getattr(gate, "to", None)
+        if auditor is not None:
+            yield auditor, sampled, guarded
+        if to is not None:  # asked when the auditor suspects
+            yield to, sampled, guarded or auditor in guards
+        return
+    for number, part in enumerate(inner):
+        others = inner[:number] + inner[number + 1 :] if kind == "strictest" else inner[:number]
+        before = any(named(other) & guards for other in others)
+        at_once = _asked_first(part) - people if kind == "strictest" else set[str]()
+        for name, drawn, behind in _walk(part, guards, people, sampled, guarded):
+            yield name, drawn or kind == "sampled", behind or (before and name not in at_once)
+
+
+def _asked_first(gate: Gate) -> set[str]:
+    """Auditors that a gate asks before it knows any answer."""
+    inner: tuple[Gate, ...] | None = getattr(gate, "of", None)
+    if inner is None:
+        return {getattr(gate, "auditor", "")}
+    asked = inner if getattr(gate, "kind", None) == "strictest" else inner[:1]
+    return {name for part in asked for name in _asked_first(part)}
+
+
+def _allowed(limits: Limits, signal: Signal) -> bool:
+    return limits.signals is None or signal in limits.signals
+
+
+def _struct(signal: Signal, auditor: Name, rows: list[_Row], population: int) -> Lessons:
+    def column(values: Iterable[str]) -> np.ndarray:
+        return np.array(list(values), dtype="S64")
+
+    return Lessons(
+        signal=signal,
+        auditor=auditor,
+        context={
+            "run": column(row.run for row in rows),
+            "goal": column(row.sealed.goal for row in rows),
+            "history": column(row.sealed.history for row in rows),
+        },
+        span={"proposal": column(row.proposal for row in rows)},
+        weight_L=np.array([row.weight for row in rows]),
+        moment_L=column(row.moment for row in rows),
+        population=max(population, len(rows)),
+        approval_L=np.array([row.approval for row in rows]) if signal == "approval" else None,
+    )
+
+
+def _mode(ledger: SqlLedger, run: RunId) -> str:
+    for event in ledger.read(run):
+        return event.body.mode if isinstance(event.body, RunOpened) else ""
+    return ""
+
+
+def _project(ledger: SqlLedger, run: RunId) -> str:
+    for event in ledger.read(run):
+        return event.body.project if isinstance(event.body, RunOpened) else ""
+    return ""
+
+
+def _all_of_their_projects(ledger: SqlLedger, every: list[RunId], wanted: list[RunId]) -> None:
+    if unknown := set(wanted) - set(every):
+        raise LessonError(f"run {min(unknown)[:32]}: no live run or record of this ledger")
+    projects = {run: _project(ledger, run) for run in every}
+    for project in {projects[run] for run in wanted}:
+        of = [run for run in every if projects[run] == project]
+        picked = len(set(of) & set(wanted))
+        if picked < len(of):
+            raise LessonError(
+                f"chosen by outcome? {picked} of {len(of)} runs of project {project!r} were "
+                "picked; lessons are taken from all of them"
+            )
