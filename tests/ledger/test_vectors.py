@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import json
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -318,3 +319,53 @@ def follow(events: list[dict[str, Any]], content: dict[str, bytes | None]) -> No
                 assert sha(secret) == opened["secret"]
             case _:
                 pass
+
+
+def test_a_batch_its_lottery_and_its_lessons() -> None:
+    """Read with the page in hand, and with nothing but the standard library."""
+    given = vectors("batch")
+    sealed, data = given["sealed"], bytes.fromhex(given["data"])
+    assert sha(data) == sealed["data"]
+    leaf, count = sealed["leaf"], sealed["rows"] // sealed["leaf"]
+    size = len(data) // count
+    hashes = [
+        hashlib.sha256(b"\0" + number.to_bytes(8, "big") + data[number * size :][:size]).digest()
+        for number in range(count)
+    ]
+    assert [one.hex() for one in hashes] == given["leaves"]
+    assert tree(hashes).hex() == sealed["root"]
+    rows: dict[str, list[Any]] = {}
+    for number in range(count):
+        at = number * size
+        for column in sealed["columns"]:
+            form = f"<{leaf}" + {"u1": "B", "f4": "f"}[column["dtype"]]
+            rows.setdefault(column["name"], []).extend(struct.unpack_from(form, data, at))
+            at += struct.calcsize(form)
+    secret = bytes.fromhex(given["secret"])
+    key = hmac.new(secret, f"{given['run']}/batch/0".encode(), "sha256").digest()
+    stream = hashlib.shake_256(key).digest(8 * sealed["rows"])
+    points = [int.from_bytes(stream[8 * r : 8 * r + 8], "big") / 2**64 for r in range(4)]
+    rate = sealed["rates"]["0"]
+    assert rows["drawn"] == [point < rate for point in points]
+    drawn = [row for row, taken in enumerate(rows["drawn"]) if taken]
+    assert all(rows["approval"][r] != rows["approval"][r] for r in range(4) if r not in drawn)
+    named = [sha(plain({"batch": sealed["root"], "row": row})) for row in range(4)]
+    assert named == given["moments"]
+    head = {
+        "arrays": [
+            ["weight", "<f8", [len(drawn)]],
+            ["moment", "<i8", [len(drawn)]],
+            ["approval", "<f8", [len(drawn)]],
+            ["context.room", "|u1", [len(drawn)]],
+            ["span.lever", "|u1", [len(drawn)]],
+        ],
+        "auditor": sealed["auditor"],
+        "batch": sealed["root"],
+        "population": sealed["rows"],
+        "signal": "approval",
+    }
+    arrays = struct.pack(f"<{len(drawn)}d", *[1 / rate] * len(drawn))
+    arrays += struct.pack(f"<{len(drawn)}q", *drawn)
+    arrays += struct.pack(f"<{len(drawn)}d", *[rows["approval"][row] for row in drawn])
+    arrays += bytes(rows["room"][row] for row in drawn) + bytes(rows["lever"][r] for r in drawn)
+    assert sha(plain(head) + arrays) == given["lessons"]

@@ -22,6 +22,7 @@ import handmade  # noqa: E402
 import trained  # noqa: E402
 from audition.canonical import canonical, digest_bytes  # noqa: E402
 from audition.gate import draw  # noqa: E402
+from audition.learn import Batch, moment_of  # noqa: E402
 from audition.ledger import Checkpoint, PrivateKey, SqlLedger, content_name, export  # noqa: E402
 from audition.ledger.events import MomentSealed, TicketIssued, json_schema  # noqa: E402
 from audition.ledger.tree import (  # noqa: E402
@@ -46,6 +47,7 @@ def main(folder: Path | None) -> None:
         "checkpoint.json": checkpoints(),
         "contents.json": contents(),
         "draws.json": draws(),
+        "batch.json": batches(),
         "moment.json": moments(),
         "history.json": histories(),
     }.items():
@@ -166,6 +168,24 @@ def draws() -> dict[str, Any]:
             }
             for turn in range(1, 13)
         ],
+    }
+
+
+def batches() -> dict[str, Any]:
+    """A sealed batch, its lottery and its lessons."""
+    pen = trained.trained_run()
+    bodies = {body.kind: body for _, body in pen.events}
+    sealed, taken = bodies["batch.sealed"], bodies["lesson.taken"]
+    data = next(data for data, _ in pen.contents if digest_bytes(data) == sealed.data)
+    batch = Batch.read(sealed, data)
+    return {
+        "run": pen.run,
+        "secret": handmade.SECRET.hex(),
+        "sealed": json.loads(canonical(sealed.model_dump(exclude_none=True))),
+        "data": data.hex(),
+        "leaves": [leaf.hex() for leaf in batch.hashes()],
+        "moments": [moment_of(sealed.root, row) for row in range(sealed.rows)],
+        "lessons": taken.lessons,
     }
 
 
