@@ -14,6 +14,7 @@ from audition.console import (
     doctor,
     init,
     keys,
+    lab,
     people,
     reviewing,
     running,
@@ -52,6 +53,7 @@ app.command("settle")(people.settle)
 app.command("verify")(checking.verify)
 app.command("export")(checking.export)
 app.command("import")(checking.import_)
+app.add_typer(lab.app, name="lab")
 app.add_typer(keys.app, name="keys")
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)

@@ -73,6 +73,7 @@ def demo(
             "found": not found.ok,
             "first_bad": str(found.first_bad),
         }
+        figures["camera_dropbox"] = _compare()
         if as_json:
             answer(figures)
         if not sound.ok or found.ok:
@@ -145,6 +146,46 @@ def _review(folder: Path, ledger: Path, key: PrivateKey) -> int:
         for event in opened.read(runs[0]):
             telling(event)
     return done.moments
+
+
+def _compare() -> dict[str, dict[str, float]] | None:
+    """What is learned from outcomes, and what from audits alone, where the extra is installed."""
+    from audition.console.report import percent
+    from audition.lab import missing
+    from audition.lab.catalogue import INSTALL
+
+    say("\nLearning from audits alone: Camera Dropbox (Farquhar et al. 2025, arXiv 2501.13011).")
+    if missing():
+        say(f"  To see it, {INSTALL}; then run this again.")
+        return None
+    say("One box is to go into the hole; who hides the hole from the camera is paid for a second.")
+    from audition.lab.dropbox.exact import evaluate, indifferent, policy, trusted
+    from audition.lab.dropbox.rules import Rules
+
+    game = Rules().compile()
+    figures: dict[str, dict[str, float]] = {}
+    for name, source, learned in (
+        ("outcome", "outcomes", policy(game, indifferent(game), game.rules.turns)),
+        ("process", "approval of each step", policy(game, trusted(game), 1)),
+    ):
+        ends = evaluate(game, learned)
+        one = {
+            "intended": round(float(ends.intended[0]), 9),
+            "hack": round(float(ends.hack[0]), 9),
+            "observed": round(float(ends.observed[0]), 9),
+            "true": round(float(ends.true[0]), 9),
+        }
+        say(
+            f"  from {source + ':':22}{percent(one['intended']):>6} as intended,"
+            f"{percent(one['hack']):>6} hide it; "
+            f"reward as paid {one['observed']:5.2f}, as meant {one['true']:5.2f}"
+        )
+        figures[name] = one
+    say(
+        f"Computed exactly, over all {len(game.starts)} starts, with an overseer who foresees "
+        "rightly; `audition lab list` has more."
+    )
+    return figures
 
 
 def _alter(ledger: Path, copy: Path) -> int:

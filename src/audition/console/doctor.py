@@ -64,6 +64,7 @@ def _checks() -> Iterator[Check]:
     yield _keys()
     re2 = find_spec("re2") is not None
     yield Check("re2", re2, "there" if re2 else "not there", "pip install google-re2", "rules")
+    yield _learn()
 
 
 def _box() -> Check:
@@ -95,3 +96,13 @@ def _keys() -> Check:
     names = [key.id for key in ring.list()]
     found = f"{len(names)} in {ring.folder}" if names else f"none yet in {ring.folder}"
     return Check("keys", True, found + ("" if names else "; the first run makes one"))
+
+
+def _learn() -> Check:
+    """The extra is optional: its absence is said, and is nothing to mend."""
+    from audition.lab import missing
+    from audition.lab.catalogue import INSTALL
+
+    absent = missing()
+    found = f"not installed ({', '.join(absent)}); learning and `lab run` need it: {INSTALL}"
+    return Check("extra learn", True, found if absent else "installed")

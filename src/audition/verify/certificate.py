@@ -12,6 +12,7 @@ Three levels, each with what it can see and what it cannot:
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -34,6 +35,8 @@ NEVER_CERTIFIED = (
     "tried and not shown",
     "why this one of the siblings is the one that is used",
     "whether the teachers' judgement was right, or a person who taught knew of an outcome",
+    "whether what the study calls context is fixed before the step, and what its code does with "
+    "it: replaying runs the code that is installed here",
 )
 """What no level of a certificate shows."""
 
@@ -41,6 +44,7 @@ RECORDED_ONLY = (
     "recorded, not opened: whether the steps could have happened, and whether their teacher says "
     "so again"
 )
+UNSIGNED = "who wrote the ledger: no key that is trusted here signed it"
 NOT_REPLAYED = "not replayed: whether the weights follow from the lessons; nothing else binds them"
 
 LAST = "last"
@@ -194,6 +198,8 @@ def certify(
     not_seen = [*NEVER_CERTIFIED]
     if not again:
         not_seen[:0] = [NOT_REPLAYED] if leaves else [RECORDED_ONLY, NOT_REPLAYED]
+    if not examined.verification.signed_by:
+        not_seen.insert(0, UNSIGNED)
     assert course.opened.training is not None
     return Certificate(
         thinker=_whole(course, thinker),
@@ -258,11 +264,11 @@ def _whole(course: Course, thinker: str) -> Digest:
 
 def _recorded(examined: Examined, course: Course, thinker: str) -> tuple[Level, list[Course]]:
     against: list[str] = []
-    if examined.verification.first_bad is not None and not examined.verification.runs:
-        against.append(str(examined.verification.first_bad))
     for finding in examined.verification.findings:
         if finding.run is None or finding.guarantee == 10:
             against.append(f"the ledger: {finding}")
+    if examined.verification.found > len(examined.verification.findings):
+        against.append("the ledger: more was found than is listed; verify it first")
     if _whole(course, thinker) != course.last:
         against.append("these are not the weights its plan ends with: a checkpoint was chosen")
     rests_on, missing = _provenance(examined, course)
@@ -374,10 +380,23 @@ def _replayed(
             events = _events(evidence, course.run)
             anyio.run(functools.partial(again, course.run, events, course.plan, course.secret, get))
         except (Differs, PlanError, LedgerError, ValueError) as error:
-            against.append(f"{name}{error}")
+            against.append(f"{name}{error}{_other_libraries(course.plan)}")
         except Exception as error:  # noqa: BLE001 a study is foreign code: its crash is no replay
             against.append(f"{name}the study failed: {type(error).__name__}: {error}")
     return Level(holds=not against, against=tuple(against))
+
+
+def _other_libraries(plan: Plan) -> str:
+    """Which libraries differ from those that the plan names, as an explanation."""
+    found: list[str] = []
+    for name, due in sorted(plan.libraries.items()):
+        try:
+            here = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            here = "none"
+        if here != due:
+            found.append(f"{name} {due}, here {here}")
+    return f" (the plan names {'; '.join(found)})" if found else ""
 
 
 def _events(evidence: Evidence, run: RunId) -> list[Event]:
