@@ -210,7 +210,7 @@ def test_a_reviewed_record_teaches_what_was_said_before_its_outcome(tmp_path: Pa
     pen.verdict("critic", 0.5)
     handmade._recorded(pen, "a b c")
     lessons = only(harvest(tmp_path, pen))
-    assert lessons.span["proposal"].tolist() == [pen.named.encode()]
+    assert lessons.span["proposal"].tolist() == [pen.named]
 
 
 def test_what_came_of_a_step_moves_no_lesson_of_it(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ of the RFC 6962 tree over the leaves; the content is the leaves without their nu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,6 +75,9 @@ class Batch:
                     f"declared {column.dtype} of shape {column.shape}"
                 )
             leaves[column.name] = array.reshape(-1, leaf, *column.shape)
+            held = leaves[column.name].reshape(array.shape)
+            if array.dtype.kind in "iu" and held.dtype.kind in "iu" and (held != array).any():
+                raise BatchError(f"column {column.name!r}: a number that no {column.dtype} holds")
         return cls(tuple(layout), leaf, leaves)
 
     @classmethod
@@ -144,7 +148,7 @@ def _record(layout: Sequence[Column], leaf: int) -> np.dtype[Any]:
     names = [column.name for column in layout]
     if len(set(names)) != len(names):
         raise BatchError("two columns have one name")
-    kind = np.dtype([(one.name, "<" + one.dtype, (leaf, *one.shape)) for one in layout])
-    if kind.itemsize > MAX_CONTENT:
+    size = sum(np.dtype(one.dtype).itemsize * leaf * math.prod(one.shape) for one in layout)
+    if size > MAX_CONTENT:
         raise BatchError(f"a leaf is larger than {MAX_CONTENT} bytes; make it shorter")
-    return kind
+    return np.dtype([(one.name, "<" + one.dtype, (leaf, *one.shape)) for one in layout])

@@ -68,16 +68,27 @@ class Boundary:
         """What a thinker carries over from before the step, made a constant.
 
         Args:
-            carried: a tensor, or mappings and sequences of tensors; anything without gradients is
-                given back as it is. With the boundary open, so is everything.
+            carried: a tensor, or mappings and sequences of tensors; numbers, arrays and texts have
+                no gradients and are given back as they are. With the boundary open, so is
+                everything.
+
+        Raises:
+            TypeError: an object that may hold tensors out of reach.
         """
         if not self.closed:
             return carried
         if isinstance(carried, Mapping):
             return {key: self.cut(value) for key, value in carried.items()}
         if isinstance(carried, tuple | list):
-            return type(carried)(self.cut(value) for value in carried)
-        return carried.detach() if hasattr(carried, "detach") else carried
+            make = getattr(carried, "_make", type(carried))  # a named tuple is made otherwise
+            return make(self.cut(value) for value in carried)
+        if hasattr(carried, "detach"):
+            return carried.detach()
+        if carried is None or isinstance(
+            carried, int | float | str | bytes | np.ndarray | np.generic
+        ):
+            return carried
+        raise TypeError(f"cannot cut a {type(carried).__name__}: hand its tensors over")
 
     def total(self, losses_L: Any, weight_L: Any, population: float) -> Any:
         """The loss of an update: Σ weight · loss / population.

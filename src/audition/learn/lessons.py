@@ -53,8 +53,8 @@ class Lessons:
     Raises:
         NoLessons: none at all.
         LessonError: arrays of different lengths; an approval that is NaN or outside [0, 1]; a
-            ranking that does not name each candidate once; a weight that is not positive; or a
-            signal without its array.
+            ranking that does not name each candidate once; a weight that is not positive; a signal
+            without its array, or with another's.
     """
 
     signal: Signal
@@ -89,8 +89,13 @@ class Lessons:
         for name, array in self.arrays().items():
             if len(array) != count:
                 raise LessonError(f"{name}: {len(array)} rows for {count} lessons")
+            if array.ndim != 1 and name in ("weight", "moment", "approval"):
+                raise LessonError(f"{name}: one number for each lesson, not {array.shape[1:]}")
         if not (np.isfinite(self.weight_L).all() and (self.weight_L > 0).all()):
             raise LessonError("weight: an inverse probability is finite and positive")
+        for other, array in (("approval", self.approval_L), ("comparison", self.ranking_LK)):
+            if array is not None and other != self.signal:
+                raise LessonError(f"lessons by {self.signal} hold no {other}")
         match self.signal:
             case "approval":
                 _check_approval(self.approval_L)

@@ -336,7 +336,7 @@ def _allowed(limits: Limits, signal: Signal) -> bool:
 
 def _struct(signal: Signal, auditor: Name, rows: list[_Row], population: int) -> Lessons:
     def column(values: Iterable[str]) -> np.ndarray:
-        return np.array(list(values), dtype="S64")
+        return np.array(list(values), dtype="<U64")
 
     return Lessons(
         signal=signal,

@@ -77,11 +77,14 @@ def check_lifting(restrictions: Iterable[Restriction], run: RunId, body: Restric
     """Whether enough of a restriction's keys have signed its lifting.
 
     Raises:
-        Forbidden: no such restriction, or one that may not be lifted, or too few valid signatures.
+        Forbidden: no such restriction, or two, or one that may not be lifted, or too few valid
+            signatures.
     """
     found = [one for one in restrictions if one.name == body.restriction]
     if not found:
         raise Forbidden(f"no restriction is called {body.restriction!r}")
+    if len(found) > 1:
+        raise Forbidden(f"{len(found)} restrictions are called {body.restriction!r}: which?")
     lifting = found[0].lifting
     if lifting is None:
         raise Forbidden(f"restriction {body.restriction!r} was declared without keys that lift it")

@@ -238,18 +238,18 @@ def rates_of(batch: Columns, layout: Iterable[Column], rates: Mapping[str, float
     """Each row's probability of being drawn: its stratum's declared rate.
 
     Raises:
-        LessonError: a stratum without a rate.
+        LessonError: a stratum without a rate, or strata that are not one column of numbers.
     """
-    strata = [one.name for one in layout if one.part == "stratum"]
+    strata = [one for one in layout if one.part == "stratum"]
+    if len(strata) > 1 or any(one.shape or one.dtype.startswith("f") for one in strata):
+        raise LessonError("a row is of one stratum: one column of whole numbers")
     rows = len(next(iter(batch.values())))
-    stratum_R = batch[strata[0]] if strata else np.zeros(rows, np.uint8)
-    found = np.unique(stratum_R)
-    if missing := [int(one) for one in found if str(int(one)) not in rates]:
+    stratum_R = batch[strata[0].name] if strata else np.zeros(rows, np.uint8)
+    found, which_R = np.unique(stratum_R, return_inverse=True)
+    names = [str(int(one)) for one in found]
+    if missing := [name for name in names if name not in rates]:
         raise LessonError(f"stratum {missing[0]} has no declared rate; add it to the plan's rates")
-    table = np.zeros(int(found[-1]) + 1)
-    for one in found:
-        table[one] = rates[str(int(one))]
-    return table[stratum_R]
+    return np.array([rates[name] for name in names])[which_R]
 
 
 def _open(
@@ -297,8 +297,7 @@ async def _sealed(
         drawn_R = draw_rows(secret, pen.run, number, rate_R)
         shown = shown_to(teacher, {k: v[drawn_R] for k, v in rows.items()}, layout)
         given = np.asarray(teacher.judge(shown)) if drawn_R.any() else np.empty((0,))
-        if len(given) != int(drawn_R.sum()):
-            raise LessonError(f"{teacher.name} answers {len(given)} of {int(drawn_R.sum())}")
+        _check_answers(teacher, plan.signal, given, int(drawn_R.sum()))
         rows["drawn"] = drawn_R.astype(np.uint8)
         answers = np.full((len(drawn_R), *given.shape[1:]), np.nan)
         answers[drawn_R] = given
@@ -332,6 +331,17 @@ async def _sealed(
         _bought(pen, teacher, sealed, batch, answers)
     await pen.commit()
     return sealed, batch, answers if bought else None
+
+
+def _check_answers(teacher: Teacher, signal: str, given: NDArray[Any], asked: int) -> None:
+    if len(given) != asked:
+        raise LessonError(f"{teacher.name} answers {len(given)} of {asked}")
+    lowest, highest = (0, 1) if signal == "approval" else (-np.inf, np.inf)
+    wrong = ~((given >= lowest) & (given <= highest))  # NaN is neither
+    if wrong.any():
+        raise LessonError(
+            f"{teacher.name} answers {given[wrong][0]}: an approval is in [0, 1], a ranking whole"
+        )
 
 
 def _bought(

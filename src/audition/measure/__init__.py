@@ -1,5 +1,6 @@
 """Pure statistics: arrays and numbers in, numbers out; numpy and scipy load when used."""
 
+from audition.measure.agreement import errors_apart, shared_bar
 from audition.measure.detection import (
     Detection,
     FirstMistakes,
@@ -8,7 +9,16 @@ from audition.measure.detection import (
     detection,
     first_mistakes,
 )
+from audition.measure.information import best_utility, value_of_information
 from audition.measure.interval import LEVEL, Interval, Proportion, clopper_pearson, proportion
+from audition.measure.order import (
+    Rank,
+    expected_best,
+    expected_maximum,
+    rank_among,
+    separation_for,
+    within,
+)
 from audition.measure.unseen import UnseenBad, unseen_bad
 
 __all__ = [
@@ -17,12 +27,22 @@ __all__ = [
     "FirstMistakes",
     "Interval",
     "Proportion",
+    "Rank",
     "UnseenBad",
     "auroc",
     "auroc_bounds",
+    "best_utility",
     "clopper_pearson",
     "detection",
+    "errors_apart",
+    "expected_best",
+    "expected_maximum",
     "first_mistakes",
     "proportion",
+    "rank_among",
+    "separation_for",
+    "shared_bar",
     "unseen_bad",
+    "value_of_information",
+    "within",
 ]
