@@ -12,21 +12,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import numpy as np
 import pytest
 
 import bandit
 import handmade
 from audition.canonical import digest_bytes
-from audition.learn import Boundary, Lessons, Outcomes, Plan, Study
+from audition.learn import Boundary, Lessons, Outcomes, Plan, Study, train
 from audition.learn.batch import Columns
+from audition.learn.selection import Selection
+from audition.ledger import SqlLedger
 from audition.ledger.events import (
     RestrictionLifted,
     ThinkerChosen,
     lifting_note,
 )
-from audition.step import Evidence, Role, Signature
-from audition.verify import Certificate, CertificateError, certify
+from audition.step import Event, Evidence, Role, Signature
+from audition.verify import Certificate, CertificateError, certify, verify
+from audition.verify.contents import names
 from forge import Memory, find, trained, write
 
 LEAVES = 40
@@ -558,3 +562,79 @@ def test_selection_off_the_ledger_shows_at_no_level(tmp_path: Path) -> None:
 
 def _below(named: list[str]) -> str:
     return {"opened": "recorded", "replayed": "opened"}[named[0]]
+
+
+# -------------------------------------------------------------------------------- selection
+
+
+def selected(path: Path, by: str) -> tuple[Path, Any]:
+    """A ledger in which a rule was committed to, the siblings trained, and one chosen."""
+    plan = bandit.plan()
+
+    async def work() -> Any:
+        with SqlLedger.open(path) as ledger:
+            selection = await Selection.open(ledger, plan, by)
+            for seed in plan.seeds:
+                await train(plan, ledger, seed, study=bandit.study(plan, seed))
+            return await selection.choose()
+
+    return path, anyio.run(work)
+
+
+@pytest.mark.parametrize("by", ["declared", "lottery"])
+def test_a_choice_by_rule_certifies_the_chosen_sibling_and_no_other(
+    tmp_path: Path, by: str
+) -> None:
+    path, chosen = selected(tmp_path / "l.db", by)
+    shown = certify(path, chosen.thinker, again=True, find=find)
+    assert shown.level == "replayed" and shown.chosen, shown.recorded
+    others = [one for one in shown.siblings.values() if one != chosen.thinker]
+    refused = certify(path, others[0], find=find)
+    assert refused.level == "none" and not refused.chosen
+    assert any("fell on another sibling" in line for line in refused.recorded.against)
+
+
+def test_a_choice_that_the_lot_did_not_make_is_found(tmp_path: Path) -> None:
+    path, chosen = selected(tmp_path / "l.db", "lottery")
+    with SqlLedger.open(path, create=False) as ledger:
+        runs = {run: list(ledger.read(run)) for run in ledger.runs()}
+        contents = {
+            digest: ledger.get(digest)
+            for events in runs.values()
+            for event in events
+            for digest in names(event.body)
+        }
+    pens: list[Memory] = []
+    for run, events in runs.items():
+        pen = Memory(run, [(event.at, event.body) for event in events])
+        pen.contents = [(data, False) for data in contents.values()]
+        pens.append(pen)
+    pen = next(one for one in pens if one.body("run.opened").training is None)
+    among = pen.body("thinker.chosen").among
+    other = next(one for one in among if one != chosen.thinker)
+    pen.alter("thinker.chosen", chosen=other)
+    found = verify(forge_in_order(tmp_path / "forged.db", pens))
+    assert any("falls on another sibling" in str(one) for one in found.findings), found.findings
+    pen.alter("thinker.chosen", chosen=chosen.thinker, by="outcome")
+    found = verify(forge_in_order(tmp_path / "worse.db", pens))
+    assert any("the rule committed to is another" in str(one) for one in found.findings)
+
+
+def forge_in_order(path: Path, pens: list[Memory]) -> Path:
+    """The choosing run is opened first and ends last; the others are written in between."""
+
+    async def work() -> None:
+        first, *rest = sorted(pens, key=lambda pen: pen.body("run.opened").training is not None)
+        queue = [(first.run, 0, *first.events[0])]
+        for pen in rest:
+            queue += [(pen.run, seq, *event) for seq, event in enumerate(pen.events)]
+        queue += [(first.run, seq, *event) for seq, event in enumerate(first.events) if seq]
+        with SqlLedger.open(path) as ledger:
+            for data, _ in first.contents:
+                ledger.put(data)
+            for run, seq, at, body in queue:
+                ledger.stage(Event(run=run, seq=seq, at=at, body=body))
+            await ledger.commit()
+
+    anyio.run(work)
+    return path

@@ -65,6 +65,8 @@ def _tell(found: Certificate) -> None:
         f"{some(found.updates, 'update')} from {some(found.lessons, 'lesson')}; "
         f"{some(len(found.siblings), 'sibling')} of its plan in this ledger"
     )
+    if found.chosen:
+        tell("  chosen among its siblings by a rule that was committed to before they were trained")
     for one in found.taught:
         whence = f", itself trained from {one.trained_from[:12]}…" if one.trained_from else ""
         tell(f"  taught by {shown(one.auditor, 80)} ({one.role}), {one.moments:,} moments{whence}")

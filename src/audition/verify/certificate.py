@@ -117,6 +117,8 @@ class Certificate(Frozen):
     """Its seed."""
     siblings: dict[str, Digest]
     """The weights of every declared seed that the ledger holds, by seed."""
+    chosen: bool
+    """Whether a rule committed to before training chose it among them, on this ledger."""
     base: Digest
     """The weights that training began from."""
     base_known: bool
@@ -208,6 +210,7 @@ def certify(
         plan=course.opened.training.plan,
         seed=course.opened.training.seed,
         siblings={str(seed): one.last for seed, one in _siblings(examined, course) if one.closed},
+        chosen=any(choice.chosen == course.last for choice in examined.choices),
         base=course.first,
         base_known=any(course.first in one.updates for one in examined.courses),
         restrictions=tuple(
@@ -301,6 +304,12 @@ def _against(examined: Examined, course: Course) -> Iterator[str]:
             yield f"seed {seed} was declared and is missing: a sibling may have been dropped"
         elif seen[seed] > 1:
             yield f"seed {seed} was trained {seen[seed]} times: one may have been chosen"
+    for selection in examined.choices:
+        if course.opened.training is None or selection.plan != course.opened.training.plan:
+            continue
+        if selection.chosen is not None and selection.chosen != course.last:
+            yield "the choice that this ledger records fell on another sibling"
+        yield from (str(finding) for finding in examined.findings.get(selection.run, ()))
     for other in examined.courses:
         for choice in other.chosen:
             if choice.by in ("outcome", "approval") and course.last in choice.among:

@@ -12,6 +12,7 @@ from audition.ledger import PublicKey
 from audition.ledger.events import ContentRedacted, RunClosed, RunOpened
 from audition.step import Event
 from audition.verify.case import Case, Disorder, Tally
+from audition.verify.choice import Choice
 from audition.verify.contents import Contents
 from audition.verify.finding import Findings, Place
 from audition.verify.live import Live
@@ -34,12 +35,14 @@ class Conduct:
         self._contents = contents
         self._keys = {key.id: key for key in trusted}
         self._findings = findings
-        self._runs: dict[str, Live | Recorded | Simulated] = {}
+        self._runs: dict[str, Choice | Live | Recorded | Simulated] = {}
         self._ended: set[bytes] = set()
         self._lost: set[bytes] = set()
         self._redeemed: set[bytes] = set()
         self.courses: list[Course] = []
         """Runs that train, in the order of their opening."""
+        self.choices: list[Choice] = []
+        """Runs that choose among siblings."""
         self.tally = Tally()
         """What was examined."""
         self.beyond = 0
@@ -95,13 +98,17 @@ class Conduct:
                 del self._runs[event.run]
                 self._ended.add(name)
 
-    def _open(self, run: str, body: RunOpened) -> Live | Recorded | Simulated:
+    def _open(self, run: str, body: RunOpened) -> Choice | Live | Recorded | Simulated:
         case = Case(run, body, self._findings, self._contents, self._keys, self.tally)
         match body.mode:
             case "live":
                 return Live(case, self._redeemed)
             case "record":
                 return Recorded(case)
+            case "simulated" if body.training is None:
+                choice = Choice(case, self.courses)
+                self.choices.append(choice)
+                return choice
             case "simulated":
                 rules = Simulated(case)
                 self.courses.append(rules.course)

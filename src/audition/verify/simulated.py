@@ -142,7 +142,6 @@ class Simulated:
     def _plan(self) -> Plan | None:
         training = self._case.opened.training
         if training is None:
-            self._case.found(6, "a run that trains without a plan")
             return None
         data = self._case.contents.data(training.plan)
         if data is None:

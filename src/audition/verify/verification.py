@@ -10,6 +10,7 @@ from pathlib import Path
 from audition.ledger import LedgerError, NoteError, PublicKey, read_checkpoint
 from audition.ledger.evidence import Evidence
 from audition.step import Event, Frozen
+from audition.verify.choice import Choice
 from audition.verify.conduct import Conduct
 from audition.verify.contents import Contents
 from audition.verify.finding import Finding, Findings, Place
@@ -91,6 +92,8 @@ class Examined:
     """What the ledger shows."""
     courses: tuple[Course, ...]
     """The runs in it that train."""
+    choices: tuple[Choice, ...]
+    """The runs in it that choose among trained siblings."""
     findings: dict[str, list[Finding]]
     """The first findings about each run."""
 
@@ -175,7 +178,7 @@ def examine(
         not_checked=tuple(_unchecked(integrity, conduct, keys, witnessed, damage)),
         seconds=time.monotonic() - begun,
     )
-    return Examined(verification, tuple(conduct.courses), findings.of_run)
+    return Examined(verification, tuple(conduct.courses), tuple(conduct.choices), findings.of_run)
 
 
 def _pages(events: Iterator[tuple[Place, Event]]) -> Iterator[list[tuple[Place, Event]]]:
