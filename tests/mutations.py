@@ -315,6 +315,279 @@ MUTATIONS = (
             "next((answer for answer in reversed(verdicts) if answer.auditor == auditor), None)",
         ),
     ),
+    # ---------------------------------------------------------------- 6, one source of signal
+    without(
+        6,
+        "a reward is part of a lesson's context",
+        (
+            "learn/lessons.py",
+            'batch.columns("context").items()',
+            'batch.columns("context", "reward").items()',
+        ),
+    ),
+    without(
+        6,
+        "a teacher is shown what came of the step",
+        (
+            "learn/training.py",
+            'if one.part in ("context", "span", "candidates") and',
+            'if one.part in ("context", "span", "candidates", "reward") and',
+        ),
+    ),
+    without(
+        6,
+        "only what was approved of is a lesson",
+        (
+            "learn/lessons.py",
+            "rows_L = np.flatnonzero(drawn_R)",
+            'rows_L = np.flatnonzero(drawn_R & (batch.columns("approval")["approval"] > 0))',
+        ),
+    ),
+    without(
+        6,
+        "what was approved of weighs more",
+        (
+            "learn/lessons.py",
+            "weight_L=1.0 / np.asarray(rate_R, float)[rows_L],",
+            "weight_L=(1.0 / np.asarray(rate_R, float) + np.asarray(approval, float))[rows_L],",
+        ),
+    ),
+    without(
+        6,
+        "a batch is learned from before it is durable",
+        (
+            "learn/training.py",
+            "    await pen.commit()\n    return sealed, batch,",
+            "    return sealed, batch,",
+        ),
+    ),
+    without(
+        6,
+        "any seed may be trained",
+        ("learn/plan.py", "    if seed not in plan.seeds:\n", "    if False:\n"),
+    ),
+    without(
+        6,
+        "a verdict after the act teaches",
+        ("learn/live.py", "        if step.acted:\n", "        if False:\n"),
+    ),
+    without(
+        6,
+        "runs may be picked",
+        ("learn/live.py", "        if picked < len(of):\n", "        if False:\n"),
+    ),
+    without(
+        6,
+        "a sibling may be missing",
+        (
+            "verify/certificate.py",
+            "        if not seen.get(seed):\n",
+            "        if not seen.setdefault(seed, 1):\n",
+        ),
+    ),
+    without(
+        6,
+        "a thinker may be chosen by outcome",
+        (
+            "verify/certificate.py",
+            'if choice.by in ("outcome", "approval") and',
+            "if choice.by in () and",
+        ),
+    ),
+    without(
+        6,
+        "what learned from outcomes is certified",
+        (
+            "verify/certificate.py",
+            'if course.plan.signal == "outcome" or course.outcome:',
+            "if False:",
+        ),
+    ),
+    without(
+        6,
+        "some lessons may be left out",
+        (
+            "verify/simulated.py",
+            "        if body.taken != body.admissible or body.refused:\n",
+            "        if False:\n",
+        ),
+    ),
+    without(
+        6,
+        "a signal may be forbidden and learned from",
+        (
+            "learn/restrictions.py",
+            "    if limits.signals is not None and signal not in limits.signals:\n",
+            "    if False:\n",
+        ),
+    ),
+    # ---------------------------------------------------------------- 7, credit stops
+    without(
+        7,
+        "every later signal is credited",
+        ("learn/boundary.py", "        if self.closed:\n            return signal_NT\n", ""),
+        ("learn/boundary.py", "range(1, min(self.horizon or steps, steps))", "range(1, steps)"),
+    ),
+    without(
+        7,
+        "an open boundary passes for a closed one",
+        ("learn/boundary.py", "return self.horizon == 1", "return True"),
+    ),
+    without(
+        7,
+        "what is carried is not cut",
+        (
+            "learn/boundary.py",
+            "            return carried.detach()\n",
+            "            return carried\n",
+        ),
+    ),
+    without(
+        7,
+        "lessons share a mean weight",
+        ("learn/boundary.py", ".sum() / population", ".sum() / weight_L.sum()"),
+    ),
+    without(
+        7,
+        "lessons share a mean loss",
+        (
+            "learn/boundary.py",
+            "return (losses_L * weight_L).sum()",
+            "return ((losses_L - losses_L.mean()) * weight_L).sum()",
+        ),
+    ),
+    without(
+        7,
+        "a row of an export tells how many there are",
+        (
+            "learn/export.py",
+            "arrays.items()})\n\n\ndef _line",
+            'arrays.items()} | {"of": len(arrays["weight"])})\n\n\ndef _line',
+        ),
+    ),
+    without(
+        7,
+        "advantages are centred on the batch",
+        (
+            "learn/ppo.py",
+            "steps, advantage_L = arrays, target_L - value",
+            "steps, advantage_L = arrays, target_L - target_L.mean()",
+        ),
+    ),
+    without(
+        7,
+        "the gradient's norm is clipped for the batch",
+        (
+            "learn/ppo.py",
+            "            loss.backward()\n",
+            "            loss.backward()\n"
+            "            nn.utils.clip_grad_norm_(self.policy.parameters(), 0.5)\n",
+        ),
+    ),
+    without(
+        7,
+        "a prompt's keys and values are no constants",
+        (
+            "learn/token_policy.py",
+            "self.boundary.cut([(one.keys, one.values) for one in before.layers])",
+            "[(one.keys, one.values) for one in before.layers]",
+        ),
+    ),
+    without(
+        7,
+        "a state is carried past the boundary",
+        (
+            "learn/recurrent.py",
+            "            carried_NC = self.state.cut(carried_NC)\n",
+            "",
+        ),
+    ),
+    # ---------------------------------------------------------------- 8, guards
+    without(
+        8,
+        "a guard may teach",
+        (
+            "learn/training.py",
+            "    if limits.roles is not None and teacher.role not in limits.roles:\n",
+            "    if False:\n",
+        ),
+    ),
+    without(
+        8,
+        "a teacher may see thoughts",
+        (
+            "learn/training.py",
+            "(seen := teacher.sees & set(limits.unseen))",
+            "(seen := frozenset())",
+        ),
+    ),
+    without(
+        8,
+        "what was not declared does not hold",
+        ("learn/restrictions.py", "[*held, TEACHERS_ONLY]", "held"),
+    ),
+    without(
+        8,
+        "one key is enough",
+        ("learn/restrictions.py", "if len(signed) < lifting.needs:", "if not signed:"),
+    ),
+    without(
+        8,
+        "a signature need not be one",
+        ("learn/restrictions.py", " and keys[one.key].verifies(note, one.value)", ""),
+    ),
+    without(
+        8,
+        "lifting leaves no event",
+        ("learn/training.py", "        pen.log(lifting)\n", "        pass\n"),
+    ),
+    without(
+        8,
+        "a live guard teaches",
+        ("learn/live.py", '            return "by a guard"\n', "            pass\n"),
+    ),
+    without(
+        8,
+        "a guard may choose which moments teach",
+        ("learn/live.py", '            return "a guard stood before it"\n', "            pass\n"),
+    ),
+    without(
+        8,
+        "a live teacher may see thoughts",
+        (
+            "learn/live.py",
+            '            return "saw what no teacher may see"\n',
+            "            pass\n",
+        ),
+    ),
+    without(
+        8,
+        "a live teacher may be trained anywhere",
+        (
+            "learn/live.py",
+            '            return "trained on what this ledger does not hold"\n',
+            "            pass\n",
+        ),
+    ),
+    without(
+        8,
+        "lessons of a guard are certified",
+        (
+            "verify/simulated.py",
+            'case.found(8, f"lessons of {card.name}, a {card.role}")',
+            "pass",
+        ),
+    ),
+    without(
+        8,
+        "provenance ends at the first teacher",
+        ("verify/certificate.py", "                ahead.append(source)\n", ""),
+    ),
+    without(
+        8,
+        "what was lifted is certified",
+        ("verify/certificate.py", "    if PROCESS.name in course.lifted:\n", "    if False:\n"),
+    ),
     # ---------------------------------------------------------------- 9, nothing lost or twice
     without(
         9,

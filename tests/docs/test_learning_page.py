@@ -1,0 +1,28 @@
+"""The program on the page about learning runs, and prints what stands below its parts."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+PAGE = Path(__file__).parents[2] / "docs" / "learning.md"
+
+
+def test_the_page_s_program_prints_what_the_page_says(tmp_path: Path) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    parts: list[str] = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    printed: list[str] = re.findall(r"```text\n(.*?)```", text, flags=re.DOTALL)
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(parts), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "".join(printed)
