@@ -329,7 +329,7 @@ MUTATIONS = (
         6,
         "a teacher is shown what came of the step",
         (
-            "learn/training.py",
+            "learn/sealing.py",
             'if one.part in ("context", "span", "candidates") and',
             'if one.part in ("context", "span", "candidates", "reward") and',
         ),
@@ -356,9 +356,9 @@ MUTATIONS = (
         6,
         "a batch is learned from before it is durable",
         (
-            "learn/training.py",
-            "    await pen.commit()\n    return sealed, batch,",
-            "    return sealed, batch,",
+            "learn/sealing.py",
+            "    pen.log(sealed)\n    await pen.commit()\n    heard = None",
+            "    pen.log(sealed)\n    heard = None",
         ),
     ),
     without(
@@ -507,7 +507,7 @@ MUTATIONS = (
         8,
         "a guard may teach",
         (
-            "learn/training.py",
+            "learn/sealing.py",
             "    if limits.roles is not None and teacher.role not in limits.roles:\n",
             "    if False:\n",
         ),
@@ -516,7 +516,7 @@ MUTATIONS = (
         8,
         "a teacher may see thoughts",
         (
-            "learn/training.py",
+            "learn/sealing.py",
             "(seen := teacher.sees & set(limits.unseen))",
             "(seen := frozenset())",
         ),

@@ -138,10 +138,9 @@ def trained_run(run: str = RUN) -> Scribe:
             lessons=lessons.digest(),
             signal="approval",
             horizon=1,
-            weights=last,
             measures={"loss": 0.5},
         )
     )
     pen.log(ThinkerChosen(among=(last,), chosen=last, by="declared"))
-    pen.log(RunClosed(status="trained", secret=SECRET))
+    pen.log(RunClosed(status="trained", answer=last, secret=SECRET))
     return pen

@@ -193,13 +193,20 @@ def test_an_outcome_credits_what_came_later_but_not_past_an_episodes_end() -> No
         assert torch.equal(before, after) is last  # a time limit ends it without a bootstrap
 
 
-def test_a_lanes_last_step_is_the_value_after_the_one_before() -> None:
-    held = outcomes(False)
-    given = learner(decay=0.0).losses(held).reshape(2, -1)
+def test_a_lanes_last_step_is_the_value_after_the_one_before_and_no_lesson() -> None:
+    subject, held = learner(decay=0.0, entropy=(0.0, 0.0)), outcomes(False)
+    value_NT = subject.critic(torch.eye(STATES))[:, 0].detach()[held["context.state"]]
+    logp_SA = torch.from_numpy(subject.log_policy())
+    target_N = held["reward"][:, -2] + value_NT[:, -1]
+    error_N = target_N - value_NT[:, -2]
+    logp_N = logp_SA[held["context.state"][:, -2], held["span.action"][:, -2]]
+    due_N = clipped(logp_N, held["span.logp"][:, -2], error_N, 0.2) + error_N**2 / 2
+    given = subject.losses(held).reshape(2, -1)
     assert given.shape == (2, STEPS - 1)
+    torch.testing.assert_close(given[:, -1], due_N)
     spoiled = {**held, "reward": held["reward"].clone()}
     spoiled["reward"][:, -1] += 1.0
-    assert torch.equal(given, learner(decay=0.0).losses(spoiled).reshape(2, -1))
+    assert torch.equal(given, subject.losses(spoiled).reshape(2, -1))
 
 
 def test_outcomes_are_learned_from() -> None:

@@ -125,7 +125,7 @@ def swap(lines: list[bytes]) -> list[bytes]:
 
 def respelled(each: bytes) -> bytes:
     """Content in base64 with a bit set that no byte holds."""
-    if not each.startswith(b'{"content"') or b'=","salt' in each or not each.endswith(b'="}'):
+    if not each.startswith(b'{"content"') or b'"salt"' in each or not each.endswith(b'="}'):
         return each
     bare = each.removesuffix(b'"}').rstrip(b"=")
     return each.replace(bare, bare[:-1] + bytes([bare[-1] + 1]))

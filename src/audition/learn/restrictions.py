@@ -97,7 +97,7 @@ def check_lifting(restrictions: Iterable[Restriction], run: RunId, body: Restric
             raise Forbidden(f"restriction {body.restriction!r}: {error}") from None
         keys[key.id] = key
     signed = {
-        one.key
+        keys[one.key].raw  # one key under two names is one person's
         for one in body.signatures
         if one.key in keys and keys[one.key].verifies(note, one.value)
     }

@@ -440,7 +440,7 @@ class RunClosed(Body):
     reason: str = ""
     """Why, in one line."""
     answer: Digest | None = None
-    """The root's answer."""
+    """The root's answer; of a run that trains, the weights that it ends with."""
     secret: bytes | None = None
     """The lottery's secret, now shown, so that anyone can check every draw."""
     labels: Digest | None = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from audition.learn import Batch, BatchError, Plan, PlanError, Study
-from audition.learn.training import shown_to
+from audition.learn.sealing import shown_to
 from audition.ledger import LedgerError
 from audition.step import Digest
 from audition.verify.simulated import Course

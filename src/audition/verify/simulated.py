@@ -19,7 +19,7 @@ from audition.gate import draw_rows
 from audition.learn import Batch, BatchError, Forbidden, LessonError, Plan, held_to, moment_of
 from audition.learn.lessons import of_batch
 from audition.learn.restrictions import check_horizon, check_lifting, check_signal, stopped
-from audition.learn.training import rates_of
+from audition.learn.sealing import rates_of
 from audition.ledger.events import (
     AuditRecorded,
     BatchSealed,
@@ -190,8 +190,8 @@ class Simulated:
 
     def _seal(self, body: BatchSealed) -> None:
         case, plan, course = self._case, self.course.plan, self.course
-        if self._sealed is not None and self._sealed.taken is not None:
-            case.found(6, f"the lessons of batch {self._sealed.body.number} led to no update")
+        if self._sealed is not None:
+            case.found(6, f"batch {self._sealed.body.number} was sealed and not learned from")
         if body.number != len(course.batches):
             raise Disorder(6, f"batch {body.number} after {len(course.batches)} batches")
         if len(course.batches) >= BATCHES:
@@ -376,6 +376,12 @@ class Simulated:
     def _close(self, body: RunClosed) -> None:
         case, course, plan = self._case, self.course, self.course.plan
         course.closed = body.status
+        if body.status == "trained" and body.answer != course.last:
+            case.found(6, "the weights at the end are not those of the last update")
+        if self._sealed is not None and not (
+            self._limits.lessons is not None and body.reason and self._sealed.taken is None
+        ):
+            case.found(6, f"batch {self._sealed.body.number} was sealed and not learned from")
         if body.status == "trained" and plan is not None:
             ended = stopped(self._limits, len(course.updates), course.lessons) or (
                 self._limits.lessons is not None and body.reason
