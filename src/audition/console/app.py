@@ -15,6 +15,7 @@ from audition.console import (
     init,
     keys,
     lab,
+    learning,
     people,
     reviewing,
     running,
@@ -50,6 +51,7 @@ app.command("show")(runs.show)
 app.command("pending")(people.pending)
 app.command("judge")(people.judge)
 app.command("settle")(people.settle)
+app.command("lessons")(learning.lessons)
 app.command("verify")(checking.verify)
 app.command("export")(checking.export)
 app.command("import")(checking.import_)

@@ -48,8 +48,8 @@ class Head(Frozen):
     """What is said once of all the lessons of an export."""
 
     format: Literal["audition.lessons/1"] = "audition.lessons/1"
-    run: RunId
-    """The run that took them."""
+    run: RunId | None = None
+    """The run that took them; None: they come from several, and each names its own."""
     signal: Signal
     """What they consist of."""
     auditor: Name
@@ -66,7 +66,7 @@ class Head(Frozen):
     """`Lessons.digest()`, as the event `lesson.taken` has it."""
 
 
-def to_rows(lessons: Lessons, run: RunId) -> Iterator[bytes]:
+def to_rows(lessons: Lessons, run: RunId | None) -> Iterator[bytes]:
     """The lines of an export: the head, then one row a lesson, in their order.
 
     Raises:
@@ -83,7 +83,7 @@ def to_rows(lessons: Lessons, run: RunId) -> Iterator[bytes]:
             ) from None
 
 
-def from_rows(lines: Iterable[bytes]) -> tuple[RunId, Lessons]:
+def from_rows(lines: Iterable[bytes]) -> tuple[RunId | None, Lessons]:
     """The run and the lessons of an export by rows.
 
     Raises:
@@ -108,7 +108,7 @@ def from_rows(lines: Iterable[bytes]) -> tuple[RunId, Lessons]:
     return head.run, _lessons(head, arrays)
 
 
-def to_arrays(lessons: Lessons, run: RunId) -> bytes:
+def to_arrays(lessons: Lessons, run: RunId | None) -> bytes:
     """The export as safetensors.
 
     Raises:
@@ -122,7 +122,7 @@ def to_arrays(lessons: Lessons, run: RunId) -> bytes:
     return save(tensors, {HEAD: head})
 
 
-def from_arrays(data: bytes) -> tuple[RunId, Lessons]:
+def from_arrays(data: bytes) -> tuple[RunId | None, Lessons]:
     """The run and the lessons of an export as safetensors.
 
     Raises:
@@ -151,7 +151,7 @@ def from_arrays(data: bytes) -> tuple[RunId, Lessons]:
     return head.run, _lessons(head, arrays)
 
 
-def _head_of(lessons: Lessons, run: RunId) -> Head:
+def _head_of(lessons: Lessons, run: RunId | None) -> Head:
     arrays = {
         name: {"dtype": array.dtype.str, "shape": array.shape[1:]}
         for name, array in lessons.arrays().items()
