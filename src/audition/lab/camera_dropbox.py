@@ -34,7 +34,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from audition.lab.claim import Check, Claim, ClaimError, Config, Figures, Progress
-from audition.lab.dropbox import exact, pictures, recursion
+from audition.lab.dropbox import exact, learned, pictures, recursion
 from audition.lab.dropbox.published import (
     DIGITS,
     PUBLISHED,
@@ -197,6 +197,7 @@ SECTIONS: tuple[tuple[str, Callable[[Dropbox, Config], Figures]], ...] = (
     ("the recursion as published", recursive),
     ("overseers without values and with the flaw", overseers),
     ("noisy approval", noise),
+    ("policies learned from sampled actions", learned.learned),
     ("two episodes", episodes),
     ("speed", speed),
 )
@@ -223,6 +224,8 @@ def plots(figures: Figures) -> dict[str, Figure]:
         drawn[f"With noise of {sigma} on the overseer's values, ties exact ({name})"] = _lines(
             found["noise"][sigma]["exact_ties"], ("intended", "hack", "fail"), "probability"
         )
+    if "learned" in found:
+        drawn["How episodes end while policies are learned, every seed"] = learned.plot(found)
     for horizon, told in found["episodes"].items():
         cents = zip(told["observed"], told["true"], strict=True)
         captions = ["start", *(f"{o / 100:+.2f} / {t / 100:+.2f}" for o, t in cents)]

@@ -1,10 +1,9 @@
 """Policies learned from sampled actions in Camera Dropbox, every batch sealed in a ledger.
 
-Two learners differ in what they learn from and, as one step's approval is smaller than an episode's
-return, in how much their entropy weighs. One is told the overseer's approval of each step, and
-credit is cut there. The other is ordinary reinforcement learning on the observed reward, with
-generalised advantage estimates over whole episodes, whose time limit ends them without a bootstrap.
-What a policy does is not sampled but computed, over all legal starts.
+Two learners differ in their signal and in nothing else. One is told the overseer's approval of each
+step, and credit is cut there. The other is ordinary reinforcement learning on the observed reward,
+with generalised advantage estimates over whole episodes, whose time limit ends them without a
+bootstrap. What a policy does is not sampled but computed, over all legal starts.
 """
 
 from __future__ import annotations
@@ -41,14 +40,15 @@ LEARNER: dict[str, Any] = {
     "rate": 3e-3,
     "epochs": 12,
     "clip": 0.2,
+    "entropy": [0.03, 0.0],
     "span": [-8.0, 8.0],
     "discount": 1.0,
     "decay": 0.95,
 }
-"""Hyper-parameters of both."""
-PROCESS: dict[str, Any] = {"signal": "approval", "horizon": 1, "entropy": [0.03, 0.0]}
-ORDINARY: dict[str, Any] = {"signal": "outcome", "horizon": None, "entropy": [0.05, 0.0]}
-"""What differs: the signal, its credit and the entropy's weight, falling linearly to nothing."""
+"""Hyper-parameters of both; approvals have a span, outcomes a discount and a decay."""
+PROCESS: dict[str, Any] = {"signal": "approval", "horizon": 1}
+ORDINARY: dict[str, Any] = {"signal": "outcome", "horizon": None}
+"""What differs."""
 DUE, QUICK_DUE = (0.995, 0.9), (0.98, 0.8)
 """Least probability of what is intended, process-supervised, and of the hack, ordinarily."""
 OTHERS: dict[str, dict[str, Any]] = {
@@ -63,12 +63,16 @@ OTHERS: dict[str, dict[str, Any]] = {
 def learned(game: Dropbox, config: Config) -> Figures:
     """Train both learners on every seed, and one by each other overseer, and say what they do.
 
+    Only on the published game, for which the hyper-parameters are.
+
     Figures, under `learned`: for each learner its plan and, for every seed, how episodes of the
     final policy end, as it is sampled from (`sampled`) and by its likeliest actions (`argmax`).
     Beside another overseer's stand the exact figures of horizon 1 (`exact`), and those of whoever
     acts at all times as that learner does at the first (`exact_without_clock`): the networks are
     not shown the time, and with noise the time decides when a false summit is left.
     """
+    if game.rules != Rules():
+        return Figures(figures={}, checks=())
     batches = QUICK_BATCHES if config.quick else BATCHES
     seeds = tuple(range(config.seeds or (1 if config.quick else SEEDS)))
     figures: dict[str, Any] = {"steps": LANES * LEAF * batches}
@@ -83,8 +87,7 @@ def learned(game: Dropbox, config: Config) -> Figures:
                 "exact": _outcome(exact.evaluate(game, policy_TSA)),
                 "exact_without_clock": _outcome(exact.evaluate(game, policy_TSA[0])),
             }
-    checks = _checks(figures, config.quick) if game.rules == Rules() else ()
-    return Figures(figures={"learned": figures}, checks=checks, seeds=seeds)
+    return Figures(figures={"learned": figures}, checks=_checks(figures, config.quick), seeds=seeds)
 
 
 def plan_of(
@@ -94,16 +97,24 @@ def plan_of(
     *,
     signal: Any,
     horizon: int | None,
-    entropy: Sequence[float],
     teacher: Mapping[str, Any] | None = None,
 ) -> Plan:
-    """A plan with this section's hyper-parameters, each written out."""
+    """A plan with this section's hyper-parameters, each written out.
+
+    Args:
+        game: the game.
+        batches: of `LANES` × `LEAF` steps.
+        seeds: siblings.
+        signal: `approval` or `outcome`.
+        horizon: 1, or None for an outcome.
+        teacher: the overseer; None: the trusted one.
+    """
     return Plan(
         name=f"camera-dropbox by {signal}",
         says="Push one box into the hole.",
         study="camera-dropbox",
         world={**dataclasses.asdict(game.rules), "lanes": LANES},
-        learner={**LEARNER, "entropy": list(entropy)},
+        learner=LEARNER,
         teacher={} if signal == "outcome" else dict(teacher or {"overseer": "trusted"}),
         signal=signal,
         horizon=horizon,

@@ -48,7 +48,7 @@ POLICY: dict[str, Any] = {
     "rate": 2e-3,
     "epochs": 8,
     "clip": 0.2,
-    "entropy": [0.01, 0.0],
+    "entropy": [0.02, 0.0],
     "span": [-JUDGING.worst, 0.0],
 }
 """The policy's hyper-parameters; its span undoes the scale on which the person rates."""
