@@ -321,8 +321,8 @@ MUTATIONS = (
         "a reward is part of a lesson's context",
         (
             "learn/lessons.py",
-            'batch.columns("context").items()',
-            'batch.columns("context", "reward").items()',
+            'batch.columns("context", "carried").items()',
+            'batch.columns("context", "carried", "reward").items()',
         ),
     ),
     without(
@@ -332,6 +332,15 @@ MUTATIONS = (
             "learn/sealing.py",
             'if one.part in ("context", "span", "candidates") and',
             'if one.part in ("context", "span", "candidates", "reward") and',
+        ),
+    ),
+    without(
+        8,
+        "a teacher is shown what the thinker carries over",
+        (
+            "learn/sealing.py",
+            'if one.part in ("context", "span", "candidates") and',
+            'if one.part in ("context", "carried", "span", "candidates") and',
         ),
     ),
     without(

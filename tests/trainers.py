@@ -39,9 +39,6 @@ class Case:
     """Whether something is carried over into a step, for the boundary to cut."""
     updates: bool = True
     """Whether its `update` learns from lessons with the boundary open, too."""
-    exact: bool = True
-    """Whether lessons are kept apart to the bit, and not but for the last bits: the shapes of its
-    matrix products, and so the order in which they sum, depend on what else is in the batch."""
     carried: tuple[str, ...] = ()
     """Columns that were carried over into the step."""
 
@@ -104,7 +101,6 @@ def token_policy(mode: Any, signal: Any, *, lengths: int = 1) -> Case:
         batch,
         credits=signal == "approval",
         carries=mode == "state",
-        exact=lengths == 1,
     )
 
 
@@ -132,7 +128,6 @@ def approval_model(signal: Any) -> Case:
         f"approval model, {signal}",
         lambda boundary: ApprovalModel(prospects, fitting, boundary, seed=0),
         lessons(context={"state": state}, span={"action": first}, **fields),
-        exact=False,
     )
 
 
@@ -177,7 +172,7 @@ def recurrent(kind: type[Recurrent], **fields: Any) -> Case:
     )
     return Case(
         kind.__name__.lower(),
-        lambda boundary: kind(Mind(), 5, RecurrentSettings(), boundary),
+        lambda boundary: kind(Mind(), RecurrentSettings(), boundary),
         batch,
         carried=("context.carried",),
         **fields,

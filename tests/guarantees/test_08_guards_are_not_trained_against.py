@@ -10,16 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import bandit
 import handmade
 from audition.canonical import digest_bytes
 from audition.gate import sequential, spec, strictest, threshold
-from audition.learn import PROCESS, Forbidden, LessonError
+from audition.learn import PROCESS, Boundary, Forbidden, LessonError, Study
+from audition.learn.batch import Columns
 from audition.learn.live import Harvest, lessons_of
 from audition.ledger import PrivateKey, SqlLedger
-from audition.ledger.events import AuditRecorded, RestrictionLifted, lifting_note
+from audition.ledger.events import AuditRecorded, Column, RestrictionLifted, lifting_note
 from audition.step import Evidence, Gate, Lifting, Restriction, Role, Signature, Think, Verdict
 from audition.verify import Certificate, certify
 from forge import Memory, find, run, trained, write
@@ -210,3 +212,30 @@ def test_too_few_keys_or_a_signature_for_another_run_lift_nothing(
 def test_what_was_declared_without_keys_cannot_be_lifted() -> None:
     with pytest.raises(Forbidden, match="without keys that lift it"):
         taught_by(bandit.Judge(), lifted=(lifting(*KEYS),), declared=PROCESS)
+
+
+def test_no_teacher_is_shown_what_the_thinker_carries_over() -> None:
+    """A carried state is the thinker's inside: part of the lesson's context, and of no view."""
+    shown: list[set[str]] = []
+
+    class Remembering(bandit.Rooms):
+        layout = (*bandit.LAYOUT, Column(name="memory", dtype="f4", shape=(2,), part="carried"))
+
+        def rollout(self, learner: Any, rng: np.random.Generator) -> Columns:
+            rows = super().rollout(learner, rng)
+            return {**rows, "memory": rng.normal(size=(len(rows["room"]), 2))}
+
+    class Watched(bandit.Judge):
+        def judge(self, shown_: Columns) -> Any:
+            shown.append(set(shown_))
+            return super().judge(shown_)
+
+    class Kept(bandit.Puller):
+        def update(self, lessons: Any, rng: np.random.Generator) -> Any:
+            assert lessons.context["memory"].shape == (len(lessons), 2)
+            return super().update(lessons, rng)
+
+    plan = bandit.plan()
+    made = Study(Remembering(20), Kept(0, Boundary(1)), Watched())
+    trained(plan, study=made)
+    assert shown and all(one == {"room", "lever"} for one in shown)

@@ -207,6 +207,15 @@ def test_a_lottery_weighs_and_does_not_normalise() -> None:
     assert small == pytest.approx(2 * float(whole.detach().sum()) / (LANES * STEPS), rel=1e-6)
 
 
+def test_the_baseline_is_a_constant_to_the_policy() -> None:
+    """With no weight on its error, nothing moves the value."""
+    one = Recurrent(Mind(), Settings(critic=0), CLOSED)
+    loss = unrolled(one, lanes_of()).sum()
+    value = list(one.mind.get_submodule("value").parameters())
+    found = torch.autograd.grad(loss, value, materialize_grads=True)
+    assert not any(each.any() for each in found)
+
+
 def test_the_same_lessons_give_the_same_weights_to_the_bit() -> None:
     made = []
     for _ in range(2):

@@ -92,6 +92,8 @@ class Batch:
         kind = _record(sealed.columns, sealed.leaf)
         if len(data) != kind.itemsize * (sealed.rows // sealed.leaf):
             raise BatchError(f"{len(data)} bytes are not the {sealed.rows} rows declared")
+        if sealed.rows // sealed.leaf > LEAVES:
+            raise BatchError(f"more than {LEAVES} leaves")
         return cls(sealed.columns, sealed.leaf, np.frombuffer(data, kind))
 
     @property
@@ -142,6 +144,29 @@ class Batch:
 def moment_of(root: Digest, row: int) -> Digest:
     """Name of the moment that a row of a batch is, for verdicts."""
     return digest_value({"batch": root, "row": row})
+
+
+LEAVES = 1 << 20
+"""Most leaves of one batch."""
+
+_ONE = ("approval", "drawn", "ranking", "reward", "stratum")
+
+
+def check_layout(layout: Sequence[Column]) -> None:
+    """Refuse columns that sealing would not write.
+
+    Raises:
+        BatchError: two columns of a part that has one; or a draw, an approval or a stratum that is
+            no single number of its kind.
+    """
+    for part in _ONE:
+        found = [one for one in layout if one.part == part]
+        if len(found) > 1:
+            raise BatchError(f"{len(found)} columns say {part!r}; one may")
+        if found and part != "ranking" and found[0].shape:
+            raise BatchError(f"column {found[0].name!r}: one {part} a row")
+        if part == "drawn" and found and (found[0].name, found[0].dtype) != ("drawn", "u1"):
+            raise BatchError("the lottery's result is a column 'drawn' of u1")
 
 
 def _record(layout: Sequence[Column], leaf: int) -> np.dtype[Any]:

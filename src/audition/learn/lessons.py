@@ -37,6 +37,7 @@ Reason = Literal[
     "saw what no teacher may see",
     "of another moment",
     "of a replacement",
+    "out of turn",
     "not declared",
     "forbidden by a restriction",
     "the teacher abstained",
@@ -177,7 +178,9 @@ def of_batch(
     return Lessons(
         signal=signal,
         auditor=auditor,
-        context={name: array[rows_L] for name, array in batch.columns("context").items()},
+        context={
+            name: array[rows_L] for name, array in batch.columns("context", "carried").items()
+        },
         span={name: array[rows_L] for name, array in batch.columns("span").items()},
         candidates={name: array[rows_L] for name, array in batch.columns("candidates").items()},
         weight_L=1.0 / np.asarray(rate_R, float)[rows_L],

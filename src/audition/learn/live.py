@@ -105,8 +105,10 @@ class _Open:
     rate: float | None = None
     drawn: bool = True
     acted: bool = False
+    decided: bool = False
     suspected: bool = False
     answers: dict[str, Verdict] = field(default_factory=dict[str, Verdict])
+    heard: set[str] = field(default_factory=set[str])
 
 
 def lessons_of(ledger: SqlLedger, runs: Iterable[RunId] | None = None) -> Harvest:
@@ -148,6 +150,7 @@ class _Reader:
         self._population = population
         self._cards: Mapping[str, AuditorCard] = {}
         self._order: dict[str, tuple[bool, bool]] = {}
+        self._outside = (True, True)
         self._restrictions: list[Restriction] = []
         self._lifted: list[str] = []
         self._open: dict[Digest, _Open] = {}
@@ -160,6 +163,8 @@ class _Reader:
             match event.body:
                 case RunOpened() as body:
                     self._cards = {card.name: card for card in body.auditors}
+                    # in a live run, whoever is in no gate is heard at somebody's pleasure
+                    self._outside = (body.mode == "live",) * 2
                     self._order = _order(body, self._cards)
                 case RestrictionDeclared() as body:
                     self._restrictions.append(body.restriction)
@@ -169,6 +174,11 @@ class _Reader:
                 case MomentSealed() as body:
                     self._seal(body.moment)
                 case AuditDrawn() as body:
+                    if body.moment not in self._open:
+                        raise LessonError(
+                            f"run {self._run[:8]}, event {event.seq}: a draw for a moment that was "
+                            "not sealed; verify the ledger"
+                        )
                     self._open[body.moment].rate = body.rate
                     self._open[body.moment].drawn = body.drawn
                 case TicketIssued() as body:
@@ -205,6 +215,8 @@ class _Reader:
         elif step is not None and self._role(answer.auditor) is Role.GUARD:
             step.suspected = True
         reason = self._reason(answer, step)
+        if step is not None:
+            step.heard.add(answer.auditor)
         if reason is not None:
             self._refuse(answer.auditor, step, reason)
             return
@@ -234,28 +246,38 @@ class _Reader:
             return "saw what no teacher may see"
         if card.trained_from or (isinstance(answer, Verdict) and answer.trained_from):
             return "trained on what this ledger does not hold"
-        if self._order.get(card.name, (False, False))[1]:
+        sampled, guarded = self._order.get(card.name, self._outside)
+        if guarded:
             return "a guard stood before it"
+        if step.decided or card.name in step.heard or (sampled and not step.drawn):
+            return "out of turn"
+        if not _allowed(limits, "approval"):
+            return "forbidden by a restriction"
         if isinstance(answer, Failure):
             return None if answer.cause == "moment" else "the infrastructure failed"
         if answer.abstains is not None:
             return "the teacher abstained"
-        if answer.score is None:
-            return "of another moment"
-        return None if _allowed(limits, "approval") else "forbidden by a restriction"
+        return None if answer.score is not None else "of another moment"
 
     def _decided(self, body: StepDecided) -> Iterator[tuple[Signal, Name, _Row]]:
         """A person's replacement of a step shows how it is done."""
         step, by = self._open.get(body.moment), body.decision.by
+        if step is not None:
+            step.decided = body.decision.action != "escalate"
         if body.decision.action != "modify" or step is None or by is None:
             return
         card, answer = self._cards.get(by), step.answers.get(by)
         if card is None or not card.person or answer is None or answer.replacement is None:
             return
         limits = held_to(self._restrictions, self._lifted)
+        saw = {*card.sees, *answer.saw}
         if limits.roles is not None and card.role not in limits.roles:
             self._refuse(by, step, "by a guard")
-        elif step.suspected or self._order.get(by, (False, False))[1]:
+        elif limits.unseen is not None and saw & set(limits.unseen):
+            self._refuse(by, step, "saw what no teacher may see")
+        elif card.trained_from or answer.trained_from:
+            self._refuse(by, step, "trained on what this ledger does not hold")
+        elif step.suspected or self._order.get(by, self._outside)[1]:
             self._refuse(by, step, "a guard prompted it")
         elif not _allowed(limits, "demonstration"):
             self._refuse(by, step, "forbidden by a restriction")
@@ -266,7 +288,7 @@ class _Reader:
 
     def _weight(self, auditor: Name, step: _Open) -> float:
         """Inverse probability that this auditor was asked."""
-        sampled = self._order.get(auditor, (False, False))[0]
+        sampled = self._order.get(auditor, self._outside)[0]
         return 1 / step.rate if sampled and step.drawn and step.rate else 1.0
 
     def _refuse(self, auditor: Name, step: _Open | None, reason: Reason) -> None:

@@ -46,7 +46,7 @@ def outcomes_of(batch: Batch) -> Outcomes:
         }
 
     return Outcomes(
-        context=lanes(batch.columns("context")),
+        context=lanes(batch.columns("context", "carried")),
         span=lanes(batch.columns("span")),
         reward_NT=reward_R.reshape(-1, batch.leaf),
         last_NT=notes["last"].astype(bool).reshape(-1, batch.leaf),

@@ -74,6 +74,8 @@ class Plan(Frozen):
             raise ValueError("seeds: distinct and not negative")
         if self.signal == "outcome" and self.rates != {"0": 1.0}:
             raise ValueError("rates: an outcome is not drawn")
+        if not all(self.rates.values()):
+            raise ValueError("rates: what is never drawn cannot be weighed; above 0")
         if not all(name.isdecimal() for name in self.rates):
             raise ValueError("rates: strata are named by their number")
         return self

@@ -325,11 +325,21 @@ class Column(Frozen):
     shape: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = Field(default=(), max_length=4)
     """Shape of one row's entry; a scalar's is empty."""
     part: Literal[
-        "context", "span", "stratum", "drawn", "candidates", "approval", "ranking", "reward", "note"
+        "context",
+        "carried",
+        "span",
+        "stratum",
+        "drawn",
+        "candidates",
+        "approval",
+        "ranking",
+        "reward",
+        "note",
     ]
-    """What it is to a lesson: the fixed context, the step's own span, the lottery's stratum and
-    result, alternatives, a teacher's approval or ranking, a reward (never learned from but by the
-    `outcome` baseline), or a note that nothing reads."""
+    """What it is to a lesson: the fixed context; what the thinker carried over from before (context
+    too, and never shown to a teacher); the step's own span; the lottery's stratum and result;
+    alternatives; a teacher's approval or ranking; a reward (never learned from but by the `outcome`
+    baseline); or a note that nothing reads."""
 
 
 class BatchSealed(Body):
@@ -511,7 +521,11 @@ def parse_event(data: bytes, *, strict: bool = True) -> Event:
         raise
     except ValueError as error:
         raise EventError(str(error)) from None
-    if strict and event.canonical() != data:
+    try:
+        plain = event.canonical()
+    except ValueError as error:  # a number that can be read and not written again
+        raise EventError(str(error)) from None
+    if strict and plain != data:
         raise EventError("not in canonical form")
     return event
 

@@ -258,6 +258,8 @@ class Case:
             self.found(5, f"auditor {card.name} was declared a {card.role}")
         if not set(verdict.saw) <= set(card.sees):
             self.found(5, f"auditor {card.name} was shown more than it declared")
+        if verdict.trained_from != card.trained_from:
+            self.found(8, f"auditor {card.name} judges by other weights than it declared")
         if verdict.signature is None:
             return
         if verdict.signature.key.partition("+")[0] != verdict.auditor:

@@ -25,6 +25,7 @@ from audition.learn.replay import Differs, replay
 from audition.ledger import LedgerError, PublicKey, parse_event
 from audition.ledger.evidence import Evidence
 from audition.step import Digest, Event, Frozen, Name, Role, RunId
+from audition.verify.choice import Choice
 from audition.verify.leaves import Opened, open_leaves
 from audition.verify.simulated import Course
 from audition.verify.verification import Examined, Verification, examine
@@ -43,6 +44,9 @@ NEVER_CERTIFIED = (
 RECORDED_ONLY = (
     "recorded, not opened: whether the steps could have happened, and whether their teacher says "
     "so again"
+)
+DEMONSTRATED = (
+    "whose steps the demonstrations were: that the teacher took them is the word of the study"
 )
 UNSIGNED = "who wrote the ledger: no key that is trusted here signed it"
 NOT_REPLAYED = "not replayed: whether the weights follow from the lessons; nothing else binds them"
@@ -200,6 +204,8 @@ def certify(
     not_seen = [*NEVER_CERTIFIED]
     if not again:
         not_seen[:0] = [NOT_REPLAYED] if leaves else [RECORDED_ONLY, NOT_REPLAYED]
+    if any(one.plan is not None and one.plan.signal == "demonstration" for one in concerned):
+        not_seen.insert(0, DEMONSTRATED)
     if not examined.verification.signed_by:
         not_seen.insert(0, UNSIGNED)
     assert course.opened.training is not None
@@ -210,7 +216,9 @@ def certify(
         plan=course.opened.training.plan,
         seed=course.opened.training.seed,
         siblings={str(seed): one.last for seed, one in _siblings(examined, course) if one.closed},
-        chosen=any(choice.chosen == course.last for choice in examined.choices),
+        chosen=any(
+            one.complete and one.chosen == course.last for one in _choices(examined, course)
+        ),
         base=course.first,
         base_known=any(course.first in one.updates for one in examined.courses),
         restrictions=tuple(
@@ -297,17 +305,22 @@ def _against(examined: Examined, course: Course) -> Iterator[str]:
     if course.unread:
         yield f"{course.unread} of its batches are gone"
     seen: dict[int, int] = {}
+    begun: dict[int, int] = {}
     for seed, one in _siblings(examined, course):
+        begun[seed] = begun.get(seed, 0) + 1
         seen[seed] = seen.get(seed, 0) + (one.closed == "trained")
     for seed in course.plan.seeds:
         if not seen.get(seed):
             yield f"seed {seed} was declared and is missing: a sibling may have been dropped"
-        elif seen[seed] > 1:
-            yield f"seed {seed} was trained {seen[seed]} times: one may have been chosen"
-    for selection in examined.choices:
-        if course.opened.training is None or selection.plan != course.opened.training.plan:
-            continue
-        if selection.chosen is not None and selection.chosen != course.last:
+        elif begun[seed] > 1:  # a run broken off counts: nobody can tell why it was
+            yield f"seed {seed} was trained {begun[seed]} times: one may have been chosen"
+    choices = _choices(examined, course)
+    if len(choices) > 1:
+        yield f"{len(choices)} rules of selection were committed to: one may have been chosen"
+    for selection in choices:
+        if not selection.complete:
+            yield "a rule of selection was committed to, and the choice is not complete"
+        elif selection.chosen != course.last:
             yield "the choice that this ledger records fell on another sibling"
         yield from (str(finding) for finding in examined.findings.get(selection.run, ()))
     for other in examined.courses:
@@ -327,27 +340,46 @@ def _siblings(examined: Examined, course: Course) -> list[tuple[int, Course]]:
     ]
 
 
+def _choices(examined: Examined, course: Course) -> list[Choice]:
+    """The runs that choose among the siblings of this one's plan."""
+    training = course.opened.training
+    return [one for one in examined.choices if training is not None and one.plan == training.plan]
+
+
 def _provenance(examined: Examined, course: Course) -> tuple[list[Course], list[str]]:
     """The runs that trained its teachers and its base, theirs included; and what is missing."""
-    found: list[Course] = []
+    made: dict[Digest, list[Course]] = {}
+    for one in examined.courses:
+        for digest in dict.fromkeys(one.updates):
+            made.setdefault(digest, []).append(one)
+    found = [one for one in made.get(course.last, ()) if one is not course]
     missing: list[str] = []
-    ahead = [course]
+    ahead = [course, *found]
     while ahead:
         one = ahead.pop()
         due = [(card.trained_from, f"teacher {card.name}") for card in one.opened.auditors]
         base = one.plan.base if one.plan is not None else None
-        for digest, whose in [*due, (base, None)]:
+        for digest, whose in [*due, (one.first, "its base")]:
             if digest is None:
                 continue
-            source = next((other for other in examined.courses if other.last == digest), None)
-            if source is None and whose is not None:
+            sources = made.get(digest, [])
+            if whose == "its base":  # a run may learn nothing and end where it began
+                sources = [source for source in sources if source is not one]
+            if not sources and whose != "its base":
                 missing.append(
                     f"{whose} was trained from {digest[:12]}…, which this ledger does not hold"
                 )
-            elif source is not None and source is not course and source not in found:
-                found.append(source)
-                ahead.append(source)
-    return found, missing
+            if sources and whose == "its base" and base is None:
+                missing.append("it began from weights trained in this ledger, and declares no base")
+            for source in sources:
+                if source.last != digest:
+                    missing.append(f"{whose} is a checkpoint of run {source.run[:8]}, chosen")
+                if source.ended is None or source.ended > one.began:
+                    missing.append(f"{whose} comes from run {source.run[:8]}, which had not ended")
+                if source is not course and source not in found:
+                    found.append(source)
+                    ahead.append(source)
+    return found, list(dict.fromkeys(missing))
 
 
 # ------------------------------------------------------------------------ opened, replayed

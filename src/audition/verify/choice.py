@@ -22,6 +22,7 @@ class Choice:
         self._case, self._courses = case, courses
         self._begun = False
         self._made: ThinkerChosen | None = None
+        self._complete = False
         self.run = case.run
         """The run."""
         self.plan: Digest = case.opened.goal
@@ -34,6 +35,11 @@ class Choice:
             case.found(6, str(error))
         if self._siblings():
             case.found(6, "a rule of selection is committed to after the first sibling has begun")
+
+    @property
+    def complete(self) -> bool:
+        """Whether the choice was made, and its secret shown."""
+        return self._complete
 
     @property
     def chosen(self) -> Digest | None:
@@ -92,6 +98,7 @@ class Choice:
             return
         if self._made.by not in ("declared", "lottery"):
             return
+        self._complete = True
         number = goes_on(self._made.by, self._made.among, body.secret, case.run)
         if self._made.among[number] != self._made.chosen:
             case.found(6, f"the choice by {self._made.by} falls on another sibling")

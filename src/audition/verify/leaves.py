@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,8 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from audition.learn import Batch, BatchError, Plan, PlanError, Study
-from audition.learn.sealing import shown_to
+from audition.learn.sealing import APPROVAL, DRAWN, shown_to
 from audition.ledger import LedgerError
+from audition.ledger.events import BatchSealed
 from audition.step import Digest
 from audition.verify.simulated import Course
 
@@ -56,14 +59,17 @@ def open_leaves(
     except (PlanError, LedgerError, ValueError) as error:
         opened.against.append(f"{name}: {error}")
         return opened
-    sizes = np.array([body.rows // body.leaf for body in course.batches])
-    ends = np.cumsum(sizes)
-    drawn = sorted(secrets.randbelow(int(ends[-1])) for _ in range(count))
-    for number in range(len(sizes)):
-        mine = [one - int(ends[number] - sizes[number]) for one in drawn]
-        mine = [one for one in mine if 0 <= one < sizes[number]]
-        if mine:
-            _open(course, number, mine, get, study, opened)
+    except Exception as error:  # noqa: BLE001 a study is foreign code
+        opened.against.append(f"{name}: the study failed: {type(error).__name__}: {error}")
+        return opened
+    ends = list(itertools.accumulate(body.rows // body.leaf for body in course.batches))
+    drawn: dict[int, list[int]] = {}
+    for _ in range(count):
+        leaf = secrets.randbelow(ends[-1])
+        number = bisect.bisect_right(ends, leaf)
+        drawn.setdefault(number, []).append(leaf - (ends[number - 1] if number else 0))
+    for number, leaves in sorted(drawn.items()):
+        _open(course, number, leaves, get, study, opened)
     return opened
 
 
@@ -81,23 +87,44 @@ def _open(
     except (BatchError, LedgerError) as error:
         opened.against.append(f"run {course.run[:8]}, batch {number}: {error}")
         return
+    assert course.plan is not None
+    if wrong := _other_layout(course.plan, body, study):
+        opened.against.append(f"run {course.run[:8]}, batch {number}: {wrong}")
+        return
     for leaf in leaves:
         opened.leaves += 1
         opened.rows += body.leaf
         rows = batch.only([leaf])
-        for says in _wrong(rows, study, bought=body.auditor is None):
+        for says in _wrong(rows, study, course.plan.signal):
             opened.against.append(f"run {course.run[:8]}, batch {number}, leaf {leaf}: {says}")
 
 
-def _wrong(leaf: Batch, study: Study, *, bought: bool) -> list[str]:
+def _other_layout(plan: Plan, body: BatchSealed, study: Study) -> str:
+    """What of the columns is not as the study and sealing have them; empty if all is."""
+    due = [(one.name, one.dtype, one.shape, one.part) for one in study.world.layout]
+    if study.teacher is not None:
+        due.append((DRAWN.name, DRAWN.dtype, DRAWN.shape, DRAWN.part))
+        if plan.signal == "approval" and not study.teacher.person:
+            due.append((APPROVAL.name, APPROVAL.dtype, APPROVAL.shape, APPROVAL.part))
+    found = [(one.name, one.dtype, one.shape, one.part) for one in body.columns]
+    if study.teacher is not None and plan.signal == "comparison" and not study.teacher.person:
+        due.append(("ranking", "i1", found[-1][2], "ranking"))
+    odd = [one for one in found if one not in due] or [one for one in due if one not in found]
+    if found == due:
+        return ""
+    return f"column {odd[0][0] if odd else found[0][0]!r} is not as its study has it"
+
+
+def _wrong(leaf: Batch, study: Study, signal: str) -> list[str]:
     columns = leaf.columns()
     try:
         found = list(study.world.strange(columns))
-        teacher, given = study.teacher, leaf.column("approval")
-        if given is None:
-            given = leaf.column("ranking")
-        if teacher is None or bought or given is None:
+        teacher = study.teacher
+        if teacher is None or teacher.person or signal not in ("approval", "comparison"):
             return found
+        given = leaf.column("approval" if signal == "approval" else "ranking")
+        if given is None:
+            return [*found, f"{teacher.name}'s answers are not in it"]
         drawn = columns["drawn"].astype(bool)
         if drawn.any():
             shown = {name: array[drawn] for name, array in columns.items()}

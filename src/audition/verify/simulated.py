@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from audition.canonical import digest_bytes, digest_value
 from audition.gate import draw_rows
 from audition.learn import Batch, BatchError, Forbidden, LessonError, Plan, held_to, moment_of
+from audition.learn.batch import check_layout
 from audition.learn.lessons import of_batch
 from audition.learn.restrictions import check_horizon, check_lifting, check_signal, stopped
 from audition.learn.sealing import rates_of
@@ -36,6 +37,14 @@ from audition.verify.case import Case, Disorder
 
 BATCHES = 1_000_000
 """Batches of one run, as a plan may have them."""
+
+PLAN = 1 << 16
+"""Largest plan, in bytes."""
+
+BOUGHT = 200_000
+"""Most moments of one batch that are judged one by one."""
+
+_SHOWN = "candidates"
 
 
 @dataclass
@@ -70,6 +79,10 @@ class Course:
     """The lottery's secret, once shown."""
     closed: str | None = None
     """How it ended."""
+    began: int = 0
+    """Index of its first event."""
+    ended: int | None = None
+    """Index of its last, once it is closed."""
 
     @property
     def first(self) -> Digest:
@@ -101,7 +114,11 @@ class Simulated:
         self._case = case
         self._begun = False
         self._sealed: _Sealed | None = None
-        self.course = Course(case.run, case.opened, self._plan())
+        self.course = Course(case.run, case.opened, self._plan(), began=self._here())
+        plan = self.course.plan
+        self._environment = digest_value(plan.world) if plan is not None else ""
+        self._checked = False
+        self._roots: set[Digest] = set()
         self._check_opening()
 
     def take(self, event: Event) -> None:
@@ -118,7 +135,7 @@ class Simulated:
         if not self._begun:
             case.declared()
             self._begun, self.course.restrictions = True, tuple(case.restrictions)
-            self._limit()
+            self._limits = held_to(self.course.restrictions)
         match body:
             case RestrictionLifted():
                 self._lift(body)
@@ -146,11 +163,21 @@ class Simulated:
         data = self._case.contents.data(training.plan)
         if data is None:
             return None
-        try:
-            return Plan.parse(data)
-        except ValueError:
-            self._case.found(6, "the plan is none that this version can read")
+        if len(data) > PLAN:
+            self._case.found(6, f"the plan is longer than {PLAN} bytes")
             return None
+        try:
+            plan = Plan.parse(data)
+            if plan.canonical() == data:
+                return plan
+        except (ValueError, RecursionError):
+            pass
+        self._case.found(6, "the plan is none that this version writes")
+        return None
+
+    def _here(self) -> int:
+        here = self._case.findings.here
+        return here.number if here is not None else 0
 
     def _check_opening(self) -> None:
         case, plan = self._case, self.course.plan
@@ -162,12 +189,12 @@ class Simulated:
             case.found(6, f"seed {case.opened.training.seed} is none that the plan declares")
         if plan.base is not None and case.opened.thinking != plan.base:
             case.found(6, "training begins from other weights than the plan's base")
-        if plan.signal != "outcome" and not case.opened.auditors:
-            case.found(6, "nobody was declared who could teach")
+        if plan.signal != "outcome" and len(case.opened.auditors) != 1:
+            case.found(6, f"{len(case.opened.auditors)} auditors were declared; one teaches")
 
     def _limit(self) -> None:
-        """What the restrictions say of the plan itself."""
-        self._limits = held_to(self.course.restrictions, self.course.lifted)
+        """What the restrictions that were not lifted say of the plan itself."""
+        self._checked = True
         plan = self.course.plan
         if plan is None or plan.signal == "outcome":
             return
@@ -190,6 +217,11 @@ class Simulated:
 
     def _seal(self, body: BatchSealed) -> None:
         case, plan, course = self._case, self.course.plan, self.course
+        if not self._checked:
+            self._limit()
+        if body.root in self._roots:
+            case.found(6, "the same batch is sealed twice")
+        self._roots.add(body.root)
         if self._sealed is not None:
             case.found(6, f"batch {self._sealed.body.number} was sealed and not learned from")
         if body.number != len(course.batches):
@@ -199,12 +231,16 @@ class Simulated:
         if body.thinker != course.last:
             case.found(6, "the weights that acted are not those of the last update")
         if plan is not None:
-            if body.environment != digest_value(plan.world):
+            if body.environment != self._environment:
                 case.found(6, "another environment than the plan's")
             if plan.signal != "outcome" and body.rates != plan.rates:
                 case.found(6, "the lottery's rates are not the plan's")
             if body.leaf != plan.leaf:
                 case.found(6, "leaves of another length than the plan's")
+            asked = plan.signal in ("approval", "comparison")
+            people = {card.person for card in case.opened.auditors} if asked else set[bool]()
+            if people and (body.auditor is None) not in people:
+                case.found(6, "a person answers by verdicts of their own, a machine in the batch")
         if body.auditor is not None:
             card = case.cards.get(body.auditor)
             if card is None:
@@ -213,7 +249,8 @@ class Simulated:
                 case.found(5, f"auditor {body.auditor} is not what was declared: its rules differ")
         case.tally.batches += 1
         course.batches.append(body)
-        self._sealed = _Sealed(body, self._read(body))
+        again = body.root in (one.root for one in course.batches[-2:-1])
+        self._sealed = _Sealed(body, None if again else self._read(body))
 
     def _read(self, body: BatchSealed) -> Batch | None:
         """The batch from its content, its root recomputed."""
@@ -223,6 +260,7 @@ class Simulated:
             self.course.unread += 1
             return None
         try:
+            check_layout(body.columns)
             batch = Batch.read(body, data)
             root = batch.root()
         except (BatchError, ValueError, TypeError) as error:
@@ -238,6 +276,9 @@ class Simulated:
         if sealed is None or sealed.taken is not None:
             case.found(4, f"a verdict of {answer.auditor} after its lesson was taken")
             return
+        if sealed.body.auditor is not None:
+            case.found(6, f"a verdict of {answer.auditor} on what a machine judged in the batch")
+            return
         card = case.cards.get(answer.auditor)
         if card is None:
             case.found(5, f"auditor {answer.auditor} was not declared")
@@ -251,6 +292,8 @@ class Simulated:
         if not sealed.names:
             drawn_R = sealed.batch.column("drawn")
             rows = np.flatnonzero(drawn_R).tolist() if drawn_R is not None else []
+            if len(rows) > BOUGHT:
+                raise Disorder(6, f"more than {BOUGHT} moments of one batch judged one by one")
             sealed.names = {moment_of(sealed.body.root, row): row for row in rows}
         row = sealed.names.get(answer.moment)
         if row is None:
@@ -307,9 +350,9 @@ class Simulated:
                 auditor=body.auditor,
                 rate_R=rates_of(rows, sealed.body.columns, sealed.body.rates),
                 drawn_R=drawn_R,
-                **self._answers(sealed, drawn_R),
+                **self._answers(body, sealed, drawn_R),
             )
-        except (LessonError, BatchError, KeyError, ValueError) as error:
+        except (LessonError, BatchError, KeyError, ValueError, IndexError) as error:
             case.found(6, f"batch {sealed.body.number} gives no such lessons: {error}")
             return
         if sealed.body.auditor is not None:
@@ -320,10 +363,14 @@ class Simulated:
         if lessons.digest() != body.lessons:
             case.found(6, "the lessons are not those that the batch and its verdicts give")
 
-    def _answers(self, sealed: _Sealed, drawn_R: NDArray[np.bool_]) -> dict[str, Any]:
+    def _answers(
+        self, body: LessonTaken, sealed: _Sealed, drawn_R: NDArray[np.bool_]
+    ) -> dict[str, Any]:
         """Verdicts that came as events, by row."""
         if sealed.body.auditor is not None:
             return {}
+        if others := {one.auditor for one in sealed.answers.values()} - {body.auditor}:
+            raise LessonError(f"{min(others)} judged them, not {body.auditor}")
         missing = int(drawn_R.sum()) - len(sealed.answers)
         if missing:
             raise LessonError(f"{missing} drawn moments were not judged")
@@ -331,6 +378,9 @@ class Simulated:
         if some is None:
             return {}
         if some.ranking is not None:
+            of_each = {column.shape[:1] for column in sealed.body.columns if column.part == _SHOWN}
+            if of_each != {(len(some.ranking),)}:
+                raise LessonError("a ranking of other candidates than the batch holds")
             ranking_RK = np.full((len(drawn_R), len(some.ranking)), -1)
             for row, answer in sealed.answers.items():
                 ranking_RK[row] = answer.ranking or ()
@@ -375,20 +425,23 @@ class Simulated:
 
     def _close(self, body: RunClosed) -> None:
         case, course, plan = self._case, self.course, self.course.plan
-        course.closed = body.status
+        course.closed, course.ended = body.status, self._here()
         if body.status == "trained" and body.answer != course.last:
             case.found(6, "the weights at the end are not those of the last update")
-        if self._sealed is not None and not (
-            self._limits.lessons is not None and body.reason and self._sealed.taken is None
-        ):
-            case.found(6, f"batch {self._sealed.body.number} was sealed and not learned from")
-        if body.status == "trained" and plan is not None:
-            ended = stopped(self._limits, len(course.updates), course.lessons) or (
-                self._limits.lessons is not None and body.reason
-            )
-            if len(course.updates) != plan.batches and not ended:
-                says = f"{len(course.updates)} updates of {plan.batches}, stopped by no restriction"
+        ended = bool(stopped(self._limits, len(course.updates), course.lessons))
+        if self._sealed is not None:
+            drawn_R = self._sealed.batch.column("drawn") if self._sealed.batch else None
+            more = 0 if drawn_R is None else int(drawn_R.sum())
+            most = self._limits.lessons
+            if most is not None and course.lessons + more > most and self._sealed.taken is None:
+                ended = True  # its lessons would have been too many
+            else:
+                says = f"batch {self._sealed.body.number} was sealed and not learned from"
                 case.found(6, says)
+        short = plan is not None and len(course.updates) != plan.batches and not ended
+        if body.status == "trained" and plan is not None and short:
+            says = f"{len(course.updates)} updates of {plan.batches}, stopped by no restriction"
+            case.found(6, says)
         if case.opened.secret is None:
             return
         if body.secret is None:
