@@ -254,7 +254,7 @@ def test_an_answer_that_is_no_approval_ends_training(
 
 def test_a_lottery_that_draws_nobody_says_what_to_do() -> None:
     with pytest.raises(NoLessons, match="raise a rate, or seal more rows a batch"):
-        trained(bandit.plan(rates={"0": 0.0, "1": 0.0}))
+        trained(bandit.plan(rates={"0": 1e-12, "1": 1e-12}))
 
 
 def test_a_stratum_without_a_rate_is_an_error() -> None:

@@ -28,10 +28,17 @@ from numpy.typing import NDArray
 
 from audition.lab.claim import Check, ClaimError, Config, Figures
 from audition.lab.dropbox import exact
-from audition.lab.dropbox.person import Audited, Judging, Moments, Person
-from audition.lab.dropbox.rules import ACTIONS, Dropbox, Rules, RulesError
+from audition.lab.dropbox.person import (
+    Audited,
+    Judging,
+    Moments,
+    Person,
+    check_candidates,
+    game_of,
+)
+from audition.lab.dropbox.rules import ACTIONS, Dropbox
 from audition.lab.dropbox.world import Instance, Lanes, declared
-from audition.learn import Boundary, Plan, PlanError, Study, Trained, train
+from audition.learn import Boundary, Plan, Study, Trained, train
 from audition.learn.overseer import ApprovalModel, Fitting, LearnedOverseer, Prospects
 from audition.learn.ppo import Ppo, Settings
 from audition.ledger import SqlLedger
@@ -53,11 +60,10 @@ POLICY: dict[str, Any] = {
 }
 """The policy's hyper-parameters; its span undoes the scale on which the person rates."""
 LANES, LEAF, BATCHES, FEWER = 125, 50, 160, 48
-"""Lanes × steps × batches of the policy: a million steps; 300,000 in the small version and where
-audits are counted down."""
+"""Lanes × steps × batches of the policy: a million steps, 300,000 in the small version."""
 HEADLINE: dict[str, int] = {"comparing 4": 2_000, "rating": 10_000}
 """Audits that the overseers of the million-step policies buy, by how they are answered."""
-BUDGETS = (200, 500, 1_000, 3_000, 10_000)
+BUDGETS = (200, 500, 1_000, 3_000)
 """Audits, where intended episodes are measured against them."""
 PUBLISHED = {"intended": 0.119, "hack": 0.0}
 """A policy trained from a learned overseer, arXiv 2603.29993."""
@@ -77,15 +83,12 @@ def overseer(game: Dropbox, config: Config) -> Figures:
     Figures, under `overseer`: for each way of answering, the plan, and for every seed the audits
     bought and how episodes end, of the policy as it is sampled from (`sampled`), of its likeliest
     actions (`argmax`) and of whoever follows the overseer exactly (`followed`); and, under `curve`,
-    the same with fewer audits and shorter training.
-
-    Raises:
-        ClaimError: the game is not the published one in size, and no budget is known for it.
+    the same with fewer audits, for three of the seeds.
     """
     seeds = tuple(range(1 if config.quick else config.seeds or SEEDS))
     batches = FEWER if config.quick else BATCHES
     figures: dict[str, Any] = {"published": PUBLISHED, "policy_steps": LANES * LEAF * batches}
-    with _opened(config.ledger) as ledger:
+    with opened(config.ledger) as ledger:
         for answer, budget in HEADLINE.items():
             if config.quick and answer != "comparing 4":
                 continue
@@ -96,7 +99,7 @@ def overseer(game: Dropbox, config: Config) -> Figures:
             [] if config.quick else [(a, b) for a in (*HEADLINE, "comparing 2") for b in BUDGETS]
         )
         figures["curve"] = [
-            {"answer": a, "budget": b, **_row(game, ledger, a, b, FEWER, seeds[:3], seed)}
+            {"answer": a, "budget": b, **_row(game, ledger, a, b, batches, seeds[:3], seed)}
             for a, b in curve
             for seed in seeds[:3]
         ]
@@ -129,8 +132,9 @@ def audits(plan: Plan, seed: int) -> Study:
         PlanError: the plan's `world`, `learner` or `teacher` is none of this study's, or what its
             world offers is not what its signal needs.
     """
-    audited, game = _game(plan, Audited)
-    _check_candidates(plan, audited)
+    audited = declared(Audited, plan, "world")
+    game = game_of(plan, audited)
+    check_candidates(plan, audited)
     model = ApprovalModel(
         prospects(game), declared(Fitting, plan, "learner"), Boundary(plan.horizon), seed=seed
     )
@@ -144,7 +148,8 @@ def overseen(plan: Plan, seed: int) -> Study:
     Raises:
         PlanError: the plan's `world`, `learner` or `teacher` is none of this study's.
     """
-    instance, game = _game(plan, Instance)
+    instance = declared(Instance, plan, "world")
+    game = game_of(plan, instance)
     settings = declared(Settings, plan, "learner")
     learner = Ppo(
         game.features_SF,
@@ -240,6 +245,15 @@ def prospects(game: Dropbox) -> Prospects:
     return Prospects(parts_SBF.astype(np.float32), there_SB, game.next_SA.astype(np.int64))
 
 
+@contextlib.contextmanager
+def opened(path: Path | None) -> Iterator[SqlLedger]:
+    """The ledger of this path, or one that goes when it is closed."""
+    with contextlib.ExitStack() as stack:
+        if path is None:
+            path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "ledger.db"
+        yield stack.enter_context(SqlLedger.open(path))
+
+
 def _row(
     game: Dropbox,
     ledger: SqlLedger,
@@ -312,35 +326,9 @@ def _checks(figures: Mapping[str, Any]) -> tuple[Check, ...]:
     return tuple(found)
 
 
-def _game(plan: Plan, model: type[Any]) -> tuple[Any, Dropbox]:
-    instance = declared(model, plan, "world")
-    rules = {name: getattr(instance, name) for name in Rules.__dataclass_fields__}
-    try:
-        return instance, Rules(**rules).compile()
-    except RulesError as error:
-        raise PlanError(f"plan {plan.name}: world: {error}") from None
-
-
-def _check_candidates(plan: Plan, audited: Audited) -> None:
-    if (plan.signal == "comparison") != (audited.candidates > 1):
-        raise PlanError(
-            f"plan {plan.name}: learning by {plan.signal} where a moment offers "
-            f"{audited.candidates} candidates; compare two or more, or rate one"
-        )
-
-
 def _one_hot(number: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
     return number[..., None] == np.arange(count)
 
 
 def _libraries() -> dict[str, str]:
     return {"numpy": np.__version__, "torch": torch.__version__}
-
-
-@contextlib.contextmanager
-def _opened(path: Path | None) -> Iterator[SqlLedger]:
-    """The ledger asked for, or one that goes when it is closed."""
-    with contextlib.ExitStack() as stack:
-        if path is None:
-            path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "ledger.db"
-        yield stack.enter_context(SqlLedger.open(path))

@@ -8,6 +8,7 @@ candidates of one moment; never a value. Asked the same again, the person errs t
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -18,15 +19,16 @@ from pydantic import Field, model_validator
 
 from audition.canonical import digest_value
 from audition.lab.dropbox.exact import Overseer, trusted
-from audition.lab.dropbox.rules import ACTIONS, Dropbox
+from audition.lab.dropbox.rules import ACTIONS, Dropbox, Rules, RulesError
 from audition.lab.dropbox.world import Instance, Lanes
-from audition.learn import LessonError
+from audition.learn import LessonError, Plan, PlanError
 from audition.learn.batch import Columns
 from audition.ledger.events import Column
 from audition.step import Digest, Evidence, Frozen, Role
 
 WHOLE = 65_536
 """More times than any episode has."""
+_NAMES = [one.name for one in dataclasses.fields(Rules)]
 
 
 class Judging(Frozen):
@@ -80,7 +82,7 @@ class Person:
             if "candidate" not in shown:
                 felt_R = self._felt_TSA[t_R, state_R, shown["action"]]
                 grades = self._judging.grades
-                return np.clip(np.rint(felt_R * grades) / grades, 0, 1)
+                return np.clip(np.rint(felt_R * grades) / grades, 0, 1) + 0.0  # no minus zero
             place_RK = t_R[:, None], state_R[:, None], shown["candidate"]
             return np.lexsort((self._coin_TSA[place_RK], -self._felt_TSA[place_RK]))
         except IndexError as error:
@@ -174,6 +176,31 @@ class Moments:
 
     def _after(self, rows: Columns) -> NDArray[Any]:
         return self.game.next_SA[rows["state"].astype(np.int64)[:, None], rows["candidate"]]
+
+
+def game_of(plan: Plan, instance: Instance) -> Dropbox:
+    """The compiled game of a plan's world.
+
+    Raises:
+        PlanError: it cannot be played.
+    """
+    try:
+        return Rules(**{one: getattr(instance, one) for one in _NAMES}).compile()
+    except RulesError as error:
+        raise PlanError(f"plan {plan.name}: world: {error}") from None
+
+
+def check_candidates(plan: Plan, audited: Audited) -> None:
+    """Refuse a world that does not offer what its plan learns from.
+
+    Raises:
+        PlanError: comparisons of one candidate, or ratings of several.
+    """
+    if (plan.signal == "comparison") != (audited.candidates > 1):
+        raise PlanError(
+            f"plan {plan.name}: learning by {plan.signal} where a moment offers "
+            f"{audited.candidates} candidates; compare two or more, or rate one"
+        )
 
 
 def _worth(game: Dropbox, overseer: Overseer) -> NDArray[np.float64]:
