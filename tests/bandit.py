@@ -80,7 +80,7 @@ class Judge:
 
 
 class Puller:
-    """A table of preferences; gradient ascent on approval, or on returns where it is the baseline."""
+    """A table of preferences; gradient ascent on approval, or on returns for the baseline."""
 
     name = "puller"
 

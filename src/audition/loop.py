@@ -240,7 +240,7 @@ class Carrier:
         closed = self.progress.closed
         if closed is None:
             return None
-        assert closed.status != "recorded"
+        assert closed.status != "recorded" and closed.status != "trained"
         answer = answer_of(self.ledger, closed.answer) if closed.answer else None
         return Result(self.run, closed.status, self.progress.turns, answer, closed.reason)
 

@@ -154,6 +154,17 @@ def test_without_a_boundary_a_later_approval_does(mode: str) -> None:
     assert carried == ({"what is carried"} if mode == "state" else set())
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_the_baseline_is_of_the_prompt_alone(mode: str) -> None:
+    subject, held = policy(mode=mode), tensors()
+    with torch.no_grad():
+        subject.critic.weight += 1
+        _, _, before = subject._read(held)
+        held["span.tokens"] = torch.where(held["span.tokens"] > END, 2, held["span.tokens"])
+        _, _, after = subject._read(held)
+    assert torch.equal(before, after) and before.unique().numel() > 1
+
+
 def test_a_state_gets_no_gradient_and_a_text_does() -> None:
     """Positions before the prompt's last token are read, and not the step's own."""
     for mode, reached in (("text", True), ("state", False)):
@@ -258,9 +269,9 @@ def test_making_one_leaves_the_global_generator_alone() -> None:
 
 
 def test_weights_come_back_and_go_on_with_fresh_moments() -> None:
-    one = policy()
-    one.update(lessons(), np.random.default_rng(0))
-    other = policy(seed=1)
+    one, other = policy(), policy(seed=1)
+    for subject in (one, other):
+        subject.update(lessons(), np.random.default_rng(0))
     other.restore(one.weights())
     assert other.weights() == one.weights()
     third = policy()

@@ -34,7 +34,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from audition.lab.claim import Check, Claim, ClaimError, Config, Figures, Progress
-from audition.lab.dropbox import exact, learned, pictures, recursion
+from audition.lab.dropbox import exact, learned, overseer, pictures, recursion
 from audition.lab.dropbox.published import (
     DIGITS,
     PUBLISHED,
@@ -198,6 +198,7 @@ SECTIONS: tuple[tuple[str, Callable[[Dropbox, Config], Figures]], ...] = (
     ("overseers without values and with the flaw", overseers),
     ("noisy approval", noise),
     ("policies learned from sampled actions", learned.learned),
+    ("a learned overseer, from the audits it buys", overseer.overseer),
     ("two episodes", episodes),
     ("speed", speed),
 )
@@ -226,6 +227,8 @@ def plots(figures: Figures) -> dict[str, Figure]:
         )
     if "learned" in found:
         drawn["How episodes end while policies are learned, every seed"] = learned.plot(found)
+    if "overseer" in found:
+        drawn["What a policy taught by a learned overseer does, by audits"] = overseer.plot(found)
     for horizon, told in found["episodes"].items():
         cents = zip(told["observed"], told["true"], strict=True)
         captions = ["start", *(f"{o / 100:+.2f} / {t / 100:+.2f}" for o, t in cents)]

@@ -20,12 +20,13 @@ CLAIMS: Mapping[str, str] = MappingProxyType(
             "one that learns from outcomes does."
         ),
         "boxed-thinking": (
-            "With credit cut at the previous proposal, a recurrent policy learns to think "
-            "within a step and not to hack across steps."
+            "With credit and gradient cut at the previous proposal a recurrent thinker learns to "
+            "think within each step and prepares no hack; with either let through, it hacks."
         ),
         "selection-is-a-gradient": (
-            "Choosing seeds or checkpoints by outcome brings the hack back, though no lesson "
-            "rewards it."
+            "Myopic learners leave a hidden incentive alone, regain it when seeds, checkpoints or "
+            "populations are selected by results, and do not when the choice is declared or by "
+            "lot."
         ),
         "test-driven-development": (
             "Code judged by one's own tests makes the tests worse under outcome training, and "

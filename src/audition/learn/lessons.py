@@ -189,7 +189,7 @@ def of_batch(
         approval_L=np.asarray(approval, float)[rows_L]
         if signal == "approval" and approval is not None
         else None,
-        ranking_LK=np.asarray(ranking, np.int64)[rows_L]
+        ranking_LK=np.asarray(ranking)[rows_L].astype(np.int64)
         if signal == "comparison" and ranking is not None
         else None,
         batch=root,

@@ -37,7 +37,8 @@ def neyman(size: ArrayLike, spread: ArrayLike, budget: float) -> NDArray[float64
         budget: how many audits to expect.
 
     Returns:
-        π_h, shape (H). A stratum whose spread is 0 gets rate 0: nothing would be learned there.
+        π_h, shape (H). A stratum whose spread is 0 gets rate 0, which no plan declares: what is
+        never drawn cannot be weighed, so leave that stratum out or give it a floor.
 
     Raises:
         ValueError: sizes or spreads that are negative, not finite or all 0; or a budget that is not

@@ -61,8 +61,10 @@ POLICY: dict[str, Any] = {
 """The policy's hyper-parameters; its span undoes the scale on which the person rates."""
 LANES, LEAF, BATCHES, FEWER = 125, 50, 160, 48
 """Lanes × steps × batches of the policy: a million steps, 300,000 in the small version."""
-HEADLINE: dict[str, int] = {"comparing 4": 2_000, "rating": 10_000}
+HEADLINE: dict[str, int] = {"comparing 4": 4_000, "rating": 10_000}
 """Audits that the overseers of the million-step policies buy, by how they are answered."""
+FIT_STEPS = {"comparing 4": 150, "comparing 2": 150, "rating": 400}
+"""Steps of fitting after every batch of audits: a rating says less of a moment than a ranking."""
 BUDGETS = (200, 500, 1_000, 3_000)
 """Audits, where intended episodes are measured against them."""
 PUBLISHED = {"intended": 0.119, "hack": 0.0}
@@ -173,8 +175,10 @@ def plan_of_audits(game: Dropbox, answer: str, budget: int, seeds: Sequence[int]
         seeds: siblings.
 
     Raises:
-        ClaimError: too few audits for the number of batches, or more than there are moments.
+        ClaimError: no such answer; too few audits for the number of batches, or more than moments.
     """
+    if answer not in FIT_STEPS:
+        raise ClaimError(f"no overseer answers by {answer!r}; {', '.join(FIT_STEPS)}")
     batches, moments = AUDITED["batches"], AUDITED["lanes"] * AUDITED["steps"] * AUDITED["batches"]
     if not FEWEST * batches <= budget <= moments:
         raise ClaimError(
@@ -188,7 +192,7 @@ def plan_of_audits(game: Dropbox, answer: str, budget: int, seeds: Sequence[int]
         says="Say of each step whether there was a better one.",
         study="camera-dropbox-audits",
         world={**dataclasses.asdict(game.rules), **world},
-        learner=Fitting().model_dump(),
+        learner=Fitting(steps=FIT_STEPS[answer]).model_dump(),
         teacher=JUDGING.model_dump(),
         signal="approval" if candidates == 1 else "comparison",
         batches=batches,
