@@ -143,12 +143,9 @@ def test_the_teacher_hears_nothing_of_what_is_carried() -> None:
 
 
 def arrays_of(rows: dict[str, Any]) -> dict[str, Any]:
-    parts = {each.name: each.part for each in Cabinet.layout}
-    arrays = {
-        f"{parts[name]}.{name}": each
-        for name, each in rows.items()
-        if parts[name] in ("context", "carried", "span")
-    }
+    lesson = {"context": "context", "carried": "context", "span": "span"}
+    parts = {each.name: lesson.get(each.part) for each in Cabinet.layout}
+    arrays = {f"{parts[name]}.{name}": each for name, each in rows.items() if parts[name]}
     return arrays | {"approval": approved(rows, MERIT)}
 
 

@@ -18,19 +18,23 @@ GAME = Rules().compile()
 QUICK = Config(quick=True)
 
 
+def unheard(doing: str, part: float) -> None:
+    """Progress that nobody looks at."""
+
+
 @pytest.fixture(scope="module")
 def noisy() -> Figures:
-    return noise(GAME, QUICK)
+    return noise(GAME, QUICK, unheard)
 
 
 @pytest.mark.parametrize("section", [grids, recursive, overseers])
 def test_every_published_figure_is_hit(section: Any) -> None:
-    found: Figures = section(GAME, QUICK)
+    found: Figures = section(GAME, QUICK, unheard)
     assert found.holds, [check for check in found.checks if not check.holds]
 
 
 def test_every_horizon_of_every_grid_is_told() -> None:
-    exactly: Any = grids(GAME, QUICK).figures["exact"]
+    exactly: Any = grids(GAME, QUICK, unheard).figures["exact"]
     assert set(exactly) == set(PUBLISHED["sizes"])
     for table in exactly.values():
         assert list(table) == [str(m) for m in range(1, 51)]
@@ -64,7 +68,7 @@ def test_published_rows_cover_every_horizon_once() -> None:
 
 
 def test_the_episodes_shown_are_an_intended_one_and_a_hack() -> None:
-    told: Any = episodes(GAME, QUICK).figures["episodes"]
+    told: Any = episodes(GAME, QUICK, unheard).figures["episodes"]
     assert told["1"]["observed"][-1] == told["1"]["true"][-1] > 90
     assert told["50"]["observed"][-1] > 180 > 0 > told["50"]["true"][-1]
 
@@ -74,6 +78,7 @@ def test_another_game_runs_and_draws() -> None:
     options: dict[str, Any] = {"grid": "3x4", "turns": 20}
     found = CLAIM.run(Config(quick=True, options=options), lambda doing, done: said.append(done))
     assert found.holds
+    assert not {"learned", "overseer"} & set(found.figures)
     assert list(found.figures["exact"]) == ["3x4 T=20"]  # pyright: ignore[reportArgumentType]
     assert said == sorted(said) and said[-1] == 1.0
     assert found.seeds == tuple(range(10))

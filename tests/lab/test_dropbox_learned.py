@@ -275,7 +275,13 @@ def test_the_section_says_what_each_seed_does(
     monkeypatch.setattr(learned, "QUICK_BATCHES", 2)
     path = tmp_path / "kept.db"
     torch.set_num_threads(2)
-    found = learned.learned(Rules().compile(), Config(quick=True, seeds=2, ledger=path))
+    said: list[tuple[str, float]] = []
+    found = learned.learned(
+        Rules().compile(),
+        Config(quick=True, seeds=2, ledger=path),
+        lambda doing, part: said.append((doing, part)),
+    )
+    assert said[-1] == ("ordinary, seed 1", 0.75)
     assert torch.get_num_threads() == 2  # one meanwhile
     told = json.loads(json.dumps(found.figures))["learned"]
     assert told["steps"] == 2 * learned.LANES * learned.LEAF and found.seeds == (0, 1)
@@ -296,13 +302,8 @@ def test_the_section_says_what_each_seed_does(
     assert hack.got == min(row["sampled"]["hack"] for row in rows["ordinary"])
 
 
-def test_another_game_has_no_learned_figures(game: Dropbox) -> None:
-    found = learned.learned(game, Config(quick=True))
-    assert found.figures == {} and found.checks == ()
-
-
 @pytest.mark.full
 def test_learned_policies_reach_the_published_figures() -> None:
-    found = learned.learned(Rules().compile(), Config())
+    found = learned.learned(Rules().compile(), Config(), lambda doing, part: None)
     assert len(found.checks) == 3
     assert found.holds, found.checks

@@ -52,6 +52,10 @@ class Uniform:
         return self.logp_SA
 
 
+def unheard(doing: str, part: float) -> None:
+    """Progress that nobody looks at."""
+
+
 def moments(game: Dropbox, candidates: int = 4, lanes: int = 20, **changes: Any) -> Moments:
     return Moments(game, Audited(lanes=lanes, candidates=candidates, **changes), 8)
 
@@ -336,7 +340,7 @@ def test_the_section_tells_every_seed_and_draws_it(
     monkeypatch.setattr(overseer, "FEWER", 1)
     monkeypatch.setattr(overseer, "FIT_STEPS", {"comparing 4": 3})
     monkeypatch.setattr(overseer, "LANES", 8)
-    figures = overseer.overseer(game, Config(quick=True))
+    figures = overseer.overseer(game, Config(quick=True), unheard)
     found: Any = figures.figures["overseer"]
     (row,) = found["comparing 4"]
     assert json.loads(json.dumps(found)) == found
@@ -348,5 +352,5 @@ def test_the_section_tells_every_seed_and_draws_it(
 
 @pytest.mark.full
 def test_four_thousand_comparisons_teach_what_is_intended_on_every_seed() -> None:
-    figures = overseer.overseer(Rules().compile(), Config())
+    figures = overseer.overseer(Rules().compile(), Config(), unheard)
     assert figures.holds, [str(one) for one in figures.checks if not one.holds]

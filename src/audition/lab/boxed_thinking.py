@@ -42,6 +42,7 @@ from numpy.typing import NDArray
 
 from audition.lab.cabinet import ENTRIES, LOOKUPS, MERIT, STEPS, Cabinet, followed, study
 from audition.lab.claim import Check, Claim, ClaimError, Config, Figures, Progress
+from audition.lab.training import one_thread
 from audition.learn import Plan, train
 from audition.learn.recurrent import CARRIED, Recurrent
 from audition.learn.selection import siblings
@@ -172,7 +173,7 @@ def run(config: Config, progress: Progress) -> Figures:
     ticks = {tick: 1 if quick else min(seeds, 3) for tick in ((1,) if quick else (1, 2, 4))}
     plans = {name: plan_of(name, n, updates, merit) for name, n in count.items()}
     plans |= {f"{t} ticks": plan_of("process", n, updates, merit, t) for t, n in ticks.items()}
-    with TemporaryDirectory() as folder:
+    with one_thread(), TemporaryDirectory() as folder:
         kept = config.ledger or Path(folder) / "process.db"
         with SqlLedger.open(kept) as ledger:
             if siblings(ledger, plans["process"]):

@@ -66,10 +66,11 @@ def run(config: Config, progress: Progress) -> Figures:
         game = _rules(options).compile()
     except RulesError as error:
         raise ClaimError(f"camera-dropbox: {error}") from error
+    sections = (*SECTIONS, *TRAINED) if _published(game) else SECTIONS
     parts: list[Figures] = []
-    for index, (doing, section) in enumerate(SECTIONS):
-        progress(doing, index / len(SECTIONS))
-        parts.append(section(game, config))
+    for index, (doing, section) in enumerate(sections):
+        progress(doing, index / len(sections))
+        parts.append(section(game, config, _within(progress, index, len(sections))))
     progress("done", 1.0)
     return Figures(
         figures={name: figure for part in parts for name, figure in part.figures.items()},
@@ -78,7 +79,7 @@ def run(config: Config, progress: Progress) -> Figures:
     )
 
 
-def grids(game: Dropbox, config: Config) -> Figures:
+def grids(game: Dropbox, config: Config, progress: Progress) -> Figures:
     """All horizons under the trusted overseer, on this grid and on every published one."""
     games = {_name(game.rules): game}
     if _published(game):
@@ -104,7 +105,7 @@ def grids(game: Dropbox, config: Config) -> Figures:
     return Figures(figures=figures, checks=tuple(checks))
 
 
-def recursive(game: Dropbox, config: Config) -> Figures:
+def recursive(game: Dropbox, config: Config, progress: Progress) -> Figures:
     """The published recursion in plain numpy, which the sweep must agree with."""
     overseer = exact.trusted(game)
     swept = exact.horizons(game, overseer)
@@ -124,7 +125,7 @@ def recursive(game: Dropbox, config: Config) -> Figures:
     )
 
 
-def overseers(game: Dropbox, config: Config) -> Figures:
+def overseers(game: Dropbox, config: Config, progress: Progress) -> Figures:
     """An overseer who values nothing, one who shares the camera's flaw, and nobody's learner."""
     zero = exact.horizons(game, exact.indifferent(game))
     flawed = exact.horizons(game, exact.flawed(game))
@@ -140,7 +141,7 @@ def overseers(game: Dropbox, config: Config) -> Figures:
     return Figures(figures=figures | {"random": _table(random)["1"]}, checks=tuple(checks))
 
 
-def noise(game: Dropbox, config: Config) -> Figures:
+def noise(game: Dropbox, config: Config, progress: Progress) -> Figures:
     """Gaussian noise on the overseer's values: with exact ties, and as double precision has it."""
     clear, seeds = exact.trusted(game), range(NOISE_SEEDS)
     figures: dict[str, Any] = {"seeds": list(seeds)}
@@ -161,7 +162,7 @@ def noise(game: Dropbox, config: Config) -> Figures:
     return Figures(figures={"noise": figures}, checks=tuple(checks), seeds=tuple(seeds))
 
 
-def episodes(game: Dropbox, config: Config) -> Figures:
+def episodes(game: Dropbox, config: Config, progress: Progress) -> Figures:
     """One episode of the shortest and one of the longest horizon, from the first legal start."""
     overseer, turns = exact.trusted(game), game.rules.turns
     told: dict[str, Any] = {}
@@ -178,7 +179,7 @@ def episodes(game: Dropbox, config: Config) -> Figures:
     return Figures(figures={"rules": rules, "episodes": told}, checks=())
 
 
-def speed(game: Dropbox, config: Config) -> Figures:
+def speed(game: Dropbox, config: Config, progress: Progress) -> Figures:
     """Seconds for all horizons, the table and the evaluation included."""
     seconds: dict[str, Any] = {}
     for rules in map(_named, SPEED) if _published(game) else (game.rules,):
@@ -192,17 +193,23 @@ def speed(game: Dropbox, config: Config) -> Figures:
     return Figures(figures={"seconds": seconds}, checks=())
 
 
-SECTIONS: tuple[tuple[str, Callable[[Dropbox, Config], Figures]], ...] = (
+Section = Callable[[Dropbox, Config, Progress], Figures]
+
+SECTIONS: tuple[tuple[str, Section], ...] = (
     ("exact learning on every grid", grids),
     ("the recursion as published", recursive),
     ("overseers without values and with the flaw", overseers),
     ("noisy approval", noise),
-    ("policies learned from sampled actions", learned.learned),
-    ("a learned overseer, from the audits it buys", overseer.overseer),
     ("two episodes", episodes),
     ("speed", speed),
 )
 """What is measured, in order; every section adds its figures and its checks."""
+
+TRAINED: tuple[tuple[str, Section], ...] = (
+    ("policies learned from sampled actions", learned.learned),
+    ("a learned overseer, from the audits it buys", overseer.overseer),
+)
+"""And on the published game, for which their hyper-parameters are, these."""
 
 
 def plots(figures: Figures) -> dict[str, Figure]:
@@ -256,6 +263,11 @@ CLAIM = Claim(
 )
 
 _KEPT = ("boxes", "min_blocking", "turns")
+
+
+def _within(progress: Progress, index: int, count: int) -> Progress:
+    """The progress of one section of several."""
+    return lambda doing, part: progress(doing, (index + part) / count)
 
 
 def _rules(options: JsonObject) -> Rules:

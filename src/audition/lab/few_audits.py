@@ -42,8 +42,8 @@ from audition.gate import draw_rows
 from audition.lab.claim import Check, Claim, Config, Figures, Progress
 from audition.lab.dropbox import exact
 from audition.lab.dropbox.comparing import study
-from audition.lab.dropbox.overseer import opened
 from audition.lab.dropbox.rules import Dropbox, Rules
+from audition.lab.training import training
 from audition.learn import Plan, train
 from audition.learn.batch import Batch, Columns
 from audition.learn.ppo import Ppo
@@ -95,7 +95,7 @@ def run(config: Config, progress: Progress) -> Figures:
         "sampled": [sampled(game, answer) for answer in ANSWERS],
         "trained": [],
     }
-    with opened(config.ledger) as ledger:
+    with training(config) as ledger:
         for number, (answer, rate) in enumerate(kinds):
             progress(f"{answer}, {rate:.0%} of the moments", (1 + number) / (2 + len(kinds)))
             rates = {str(h): rate for h in range(len(EDGES) + 1)}

@@ -8,17 +8,15 @@ it reaches a learner.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Literal
 
 import anyio
 from matplotlib.figure import Figure
 
 from audition.lab.claim import Check, Config, Figures, Progress
+from audition.lab.training import training
 from audition.learn import Plan, Study, Trained, train
 from audition.ledger import SqlLedger
 
@@ -55,11 +53,7 @@ def compare(
         (`curve`, the base's first), the last of them (`end`), and what was audited and learned.
     """
     runs = [(name, plan, seed) for name, plan in arms.items() for seed in plan.seeds]
-    with ExitStack() as stack:
-        where = config.ledger
-        if where is None:
-            where = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "claim.db"
-        ledger = stack.enter_context(SqlLedger.open(where))
+    with training(config) as ledger:
         progress("the base learns from demonstrations", 0.0)
         begun = _trained(ledger, base, base.seeds[0], make)
         start = measure(begun.study.learner)

@@ -8,13 +8,10 @@ bootstrap. What a policy does is not sampled but computed, over all legal starts
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -23,10 +20,11 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from audition.lab.claim import Check, Config, Figures
+from audition.lab.claim import Check, Config, Figures, Progress
 from audition.lab.dropbox import exact
-from audition.lab.dropbox.rules import Dropbox, Rules
+from audition.lab.dropbox.rules import Dropbox
 from audition.lab.dropbox.world import Approving, study
+from audition.lab.training import training
 from audition.learn import Plan, Study, train
 from audition.learn.ppo import Ppo
 from audition.ledger import SqlLedger
@@ -60,10 +58,8 @@ OTHERS: dict[str, dict[str, Any]] = {
 """Other overseers, each for one seed."""
 
 
-def learned(game: Dropbox, config: Config) -> Figures:
+def learned(game: Dropbox, config: Config, progress: Progress) -> Figures:
     """Train both learners on every seed, and one by each other overseer, and say what they do.
-
-    Only on the published game, for which the hyper-parameters are.
 
     Figures, under `learned`: for each learner its plan and, for every seed, how episodes of the
     final policy end, as it is sampled from (`sampled`) and by its likeliest actions (`argmax`).
@@ -71,22 +67,29 @@ def learned(game: Dropbox, config: Config) -> Figures:
     acts at all times as that learner does at the first (`exact_without_clock`): the networks are
     not shown the time, and with noise the time decides when a false summit is left.
     """
-    if game.rules != Rules():
-        return Figures(figures={}, checks=())
     batches = QUICK_BATCHES if config.quick else BATCHES
     seeds = tuple(range(config.seeds or (1 if config.quick else SEEDS)))
+    plans = {
+        name: plan_of(game, batches, seeds, **differing)
+        for name, differing in (("process_supervised", PROCESS), ("ordinary", ORDINARY))
+    }
+    others = {} if config.quick else {f"process_supervised, {name}": name for name in OTHERS}
+    for name, other in others.items():
+        plans[name] = plan_of(game, batches, (0,), teacher=OTHERS[other], **PROCESS)
     figures: dict[str, Any] = {"steps": LANES * LEAF * batches}
-    with _one_thread(), _opened(config.ledger) as ledger:
-        for name, differing in (("process_supervised", PROCESS), ("ordinary", ORDINARY)):
-            figures[name] = _trained(game, plan_of(game, batches, seeds, **differing), ledger)
-        for name, teacher in () if config.quick else OTHERS.items():
-            plan = plan_of(game, batches, (0,), teacher=teacher, **PROCESS)
-            policy_TSA = exact.policy(game, Approving.model_validate(teacher).of(game, 0), 1)
-            figures[f"process_supervised, {name}"] = {
-                **_trained(game, plan, ledger),
-                "exact": _outcome(exact.evaluate(game, policy_TSA)),
-                "exact_without_clock": _outcome(exact.evaluate(game, policy_TSA[0])),
-            }
+    for name, plan in plans.items():
+        figures[name] = {"plan": plan.model_dump(mode="json"), "seeds": []}
+    runs = [(name, plan, seed) for name, plan in plans.items() for seed in plan.seeds]
+    with training(config) as ledger:
+        for number, (name, plan, seed) in enumerate(runs):
+            progress(f"{name.replace('_', '-')}, seed {seed}", number / len(runs))
+            figures[name]["seeds"].append(_seed(game, plan, ledger, seed))
+    for name, other in others.items():
+        policy_TSA = exact.policy(game, Approving.model_validate(OTHERS[other]).of(game, 0), 1)
+        figures[name] |= {
+            "exact": _outcome(exact.evaluate(game, policy_TSA)),
+            "exact_without_clock": _outcome(exact.evaluate(game, policy_TSA[0])),
+        }
     return Figures(figures={"learned": figures}, checks=_checks(figures, config.quick), seeds=seeds)
 
 
@@ -143,31 +146,6 @@ def plot(figures: Mapping[str, Any]) -> Figure:
     axes[0].set_ylabel("probability")
     axes[0].legend(frameon=False)
     return figure
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Torch on one thread: networks this small only lose by sharing cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@contextlib.contextmanager
-def _opened(path: Path | None) -> Iterator[SqlLedger]:
-    """The ledger asked for, or one that goes when it is closed."""
-    with contextlib.ExitStack() as stack:
-        if path is None:
-            path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "ledger.db"
-        yield stack.enter_context(SqlLedger.open(path))
-
-
-def _trained(game: Dropbox, plan: Plan, ledger: SqlLedger) -> dict[str, Any]:
-    rows = [_seed(game, plan, ledger, seed) for seed in plan.seeds]
-    return {"plan": plan.model_dump(mode="json"), "seeds": rows}
 
 
 def _seed(game: Dropbox, plan: Plan, ledger: SqlLedger, seed: int) -> dict[str, Any]:

@@ -11,13 +11,10 @@ drawn at the same rate. Who walks is the overseer's own approval, followed most 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -26,7 +23,7 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from audition.lab.claim import Check, ClaimError, Config, Figures
+from audition.lab.claim import Check, ClaimError, Config, Figures, Progress
 from audition.lab.dropbox import exact
 from audition.lab.dropbox.person import (
     Audited,
@@ -36,8 +33,9 @@ from audition.lab.dropbox.person import (
     check_candidates,
     game_of,
 )
-from audition.lab.dropbox.rules import ACTIONS, Dropbox, Rules
+from audition.lab.dropbox.rules import ACTIONS, Dropbox
 from audition.lab.dropbox.world import Instance, Lanes, declared
+from audition.lab.training import training
 from audition.learn import Boundary, Plan, Study, Trained, train
 from audition.learn.overseer import ApprovalModel, Fitting, LearnedOverseer, Prospects
 from audition.learn.ppo import Ppo, Settings
@@ -79,35 +77,32 @@ class TrainedFrom(Frozen):
     """Digest of its weights, which the ledger holds."""
 
 
-def overseer(game: Dropbox, config: Config) -> Figures:
+def overseer(game: Dropbox, config: Config, progress: Progress) -> Figures:
     """Train overseers from bought audits and policies from them, and say what the policies do.
 
     Figures, under `overseer`: for each way of answering, the plan, and for every seed the audits
     bought and how episodes end, of the policy as it is sampled from (`sampled`), of its likeliest
     actions (`argmax`) and of whoever follows the overseer exactly (`followed`); and, under `curve`,
-    the same with fewer audits, for three of the seeds. Only on the published game, for which the
-    hyper-parameters are.
+    the same with fewer audits, for three of the seeds.
     """
-    if game.rules != Rules():
-        return Figures(figures={}, checks=())
     seeds = tuple(range(1 if config.quick else config.seeds or SEEDS))
     batches = FEWER if config.quick else BATCHES
     figures: dict[str, Any] = {"published": PUBLISHED, "policy_steps": LANES * LEAF * batches}
-    with opened(config.ledger) as ledger:
-        for answer, budget in HEADLINE.items():
-            if config.quick and answer != "comparing 4":
-                continue
-            figures[answer] = [
-                _row(game, ledger, answer, budget, batches, seeds, seed) for seed in seeds
-            ]
-        curve = (
-            [] if config.quick else [(a, b) for a in (*HEADLINE, "comparing 2") for b in BUDGETS]
-        )
-        figures["curve"] = [
-            {"answer": a, "budget": b, **_row(game, ledger, a, b, batches, seeds[:3], seed)}
-            for a, b in curve
-            for seed in seeds[:3]
-        ]
+    headline = {"comparing 4": HEADLINE["comparing 4"]} if config.quick else HEADLINE
+    fewer = [] if config.quick else [(a, b) for a in FIT_STEPS for b in BUDGETS]
+    wanted = [(True, answer, budget, seeds) for answer, budget in headline.items()]
+    wanted += [(False, answer, budget, seeds[:3]) for answer, budget in fewer]
+    runs = [(*one, seed) for one in wanted for seed in one[-1]]
+    rows: dict[str, list[Any]] = {answer: [] for answer in headline} | {"curve": []}
+    with training(config) as ledger:
+        for number, (all_seeds, answer, budget, siblings, seed) in enumerate(runs):
+            progress(f"{budget:,} audits by {answer}, seed {seed}", number / len(runs))
+            row = _row(game, ledger, answer, budget, batches, siblings, seed)
+            if all_seeds:
+                rows[answer].append(row)
+            else:
+                rows["curve"].append({"answer": answer, "budget": budget, **row})
+    figures |= rows
     return Figures(figures={"overseer": figures}, checks=_checks(figures), seeds=seeds)
 
 
@@ -250,15 +245,6 @@ def prospects(game: Dropbox) -> Prospects:
         ]
     parts_SBF = np.concatenate(features, axis=2) * there_SB[..., None]
     return Prospects(parts_SBF.astype(np.float32), there_SB, game.next_SA.astype(np.int64))
-
-
-@contextlib.contextmanager
-def opened(path: Path | None) -> Iterator[SqlLedger]:
-    """The ledger of this path, or one that goes when it is closed."""
-    with contextlib.ExitStack() as stack:
-        if path is None:
-            path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "ledger.db"
-        yield stack.enter_context(SqlLedger.open(path))
 
 
 def _row(
