@@ -196,6 +196,9 @@ DEEP = b"[" * 100_000 + b"\n"
         (changed(0, signal="outcome"), "line 1: signal"),
         (changed(0, count=10**17), "line 1: count"),
         (changed(0, count=0), "line 1: count"),
+        (changed(0, count=10**12), r"line 1: .*bytes a lesson, 1000000000000 times"),
+        (changed(0, arrays={"weight": {"dtype": "<f8", "shape": [1 << 22]}}), "bytes a lesson"),
+        (changed(0, arrays={"weight": {"dtype": "<U9999", "shape": [500]}}), "bytes a lesson"),
         (changed(0, population=1), "lessons of 1 moments"),
         (changed(0, lessons="0" * 64), "not the lessons that the head names"),
         (changed(0, arrays={}), "line 2: not the arrays of the head"),
@@ -256,6 +259,19 @@ def test_no_flipped_byte_reads_as_an_export(data: st.DataObject, lessons: Lesson
             continue
         assert same(again, lessons)  # the run's name, or the order in which tensors stand
         assert run != RUN or read is from_arrays
+
+
+@pytest.mark.parametrize("character", [0xD800, 0xDFFF, 0x110000])
+def test_a_text_of_what_is_no_character_is_refused(character: int) -> None:
+    from safetensors.numpy import load, save
+
+    data = to_arrays(live(), RUN)
+    tensors = load(data)
+    tensors["context.run"] = tensors["context.run"].copy()
+    tensors["context.run"][0, 0] = character
+    head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    with pytest.raises(ExportError, match="no characters"):
+        from_arrays(save(tensors, head))
 
 
 @pytest.mark.parametrize("cut", [0, 7, 8, 40, 400])

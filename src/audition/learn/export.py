@@ -12,12 +12,13 @@ Numbers come back to the bit: a float is written as the shortest decimal that re
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -25,7 +26,9 @@ from audition.learn.lessons import LessonError, Lessons
 from audition.step import MOST, Digest, Frozen, Name, RunId, Signal
 
 LINE = 1 << 24
-"""Most bytes of one row."""
+"""Most bytes of one row, as it is written and of what it holds."""
+WHOLE = 1 << 34
+"""Most bytes that all the lessons of an export hold."""
 
 HEAD = "audition.lessons"
 """Under which name the metadata of safetensors hold the head."""
@@ -42,6 +45,11 @@ class Shape(Frozen):
     """Its type, as NumPy writes it; in safetensors a text (`<U64`: a digest) is 32-bit numbers."""
     shape: tuple[Annotated[int, Field(ge=1, le=MOST)], ...] = Field(max_length=6)
     """Shape of one lesson's part of it."""
+
+    @property
+    def nbytes(self) -> int:
+        """What one lesson's part of it holds."""
+        return math.prod(self.shape, start=np.dtype(self.dtype).itemsize)
 
 
 class Head(Frozen):
@@ -64,6 +72,15 @@ class Head(Frozen):
     """What each lesson holds."""
     lessons: Digest
     """`Lessons.digest()`, as the event `lesson.taken` has it."""
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        each = sum(array.nbytes for array in self.arrays.values())
+        if each > LINE or each * self.count > WHOLE:
+            raise ValueError(
+                f"arrays: {each} bytes a lesson, {self.count} times; at most {LINE}, and {WHOLE}"
+            )
+        return self
 
 
 def to_rows(lessons: Lessons, run: RunId | None) -> Iterator[bytes]:
@@ -260,7 +277,8 @@ def _characters(text: NDArray[Any]) -> NDArray[np.uint32]:
 
 
 def _texts(characters: NDArray[np.uint32]) -> NDArray[Any]:
-    if (characters > 0x10FFFF).any():
+    surrogate = (characters >= 0xD800) & (characters < 0xE000)
+    if ((characters > 0x10FFFF) | surrogate).any():
         raise ExportError("a text of numbers that are no characters")
     width = characters.shape[-1]
     return np.ascontiguousarray(characters).view(f"<U{width}")[..., 0]
