@@ -30,7 +30,7 @@ async def hear(question: str) -> str:
             await _readable(source)
             read = os.read(source, 4096)
             if not read and not _typed:
-                raise Left("nobody is at the terminal")
+                raise Left("nothing was recorded; it still waits")
             if not read:
                 break
             _typed.extend(read)

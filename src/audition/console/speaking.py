@@ -80,48 +80,15 @@ def plainly(carry: Callable[_P, _R]) -> Callable[_P, _R]:
 
     @functools.wraps(carry)
     def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        from audition.act import Refused
-        from audition.audit import Left, RulesError
-        from audition.box import BoxError, BoxRefused, BoxUnavailable, LibraryError
-        from audition.learn import BatchError, Forbidden, LessonError, PlanError
-        from audition.ledger import EventError, LedgerError, NoteError
-        from audition.loop import OtherProject
-        from audition.project import ProjectError
-        from audition.records import RecordError
-        from audition.verify import CertificateError
-        from audition.waiting import NotWaiting
-
-        expected = (
-            BatchError,
-            BoxError,
-            BoxRefused,
-            BoxUnavailable,
-            CertificateError,
-            EventError,
-            Forbidden,
-            LedgerError,
-            LessonError,
-            LibraryError,
-            NoteError,
-            NotWaiting,
-            OtherProject,
-            PlanError,
-            ProjectError,
-            RecordError,
-            Refused,
-            RulesError,
-        )
         try:
             return carry(*args, **kwargs)
-        except Left:
-            raise Stop("nothing was recorded; it still waits") from None
-        except expected as error:
-            raise Stop(_one_line(str(error))) from None
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             raise Stop(_one_line(f"{where}{error.strerror or error}")) from None
         except BaseExceptionGroup as group:
             raise Stop(_one_line(str(_innermost(group)))) from None
+        except _expected() as error:
+            raise Stop(_one_line(str(error))) from None
 
     return wrapped
 
@@ -148,6 +115,42 @@ def wait_for(work: Callable[[], Awaitable[_R]]) -> _R:
         return await work()
 
     return anyio.run(body)
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    """What may go wrong outside the program; imported when something has."""
+    from audition.act import Refused
+    from audition.audit import Left, RulesError
+    from audition.box import BoxError, BoxRefused, BoxUnavailable, LibraryError
+    from audition.learn import BatchError, Forbidden, LessonError, PlanError
+    from audition.ledger import EventError, LedgerError, NoteError
+    from audition.loop import OtherProject
+    from audition.project import ProjectError
+    from audition.records import RecordError
+    from audition.verify import CertificateError
+    from audition.waiting import NotWaiting
+
+    return (
+        BatchError,
+        BoxError,
+        BoxRefused,
+        BoxUnavailable,
+        CertificateError,
+        EventError,
+        Forbidden,
+        LedgerError,
+        Left,
+        LessonError,
+        LibraryError,
+        NoteError,
+        NotWaiting,
+        OtherProject,
+        PlanError,
+        ProjectError,
+        RecordError,
+        Refused,
+        RulesError,
+    )
 
 
 def _one_line(text: str) -> str:
