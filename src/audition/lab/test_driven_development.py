@@ -318,7 +318,7 @@ def run(config: Config, progress: Progress) -> Figures:
         signal="demonstration",
         world={"episodes": 1000},
         learner=size | {"rate": 3e-3, "epochs": 1, "parts": 32},
-        batches=16,
+        batches=20,
         seeds=(0,),
         **fields,
     )
@@ -346,7 +346,7 @@ def run(config: Config, progress: Progress) -> Figures:
         reaches("outcome: observed reward gained", gained("outcome", "observed"), ">=", 0.4),
         reaches("outcome: true reward gained", gained("outcome", "true"), "<=", -0.15, mean=True),
         reaches("process: observed reward gained", gained("process", "observed"), ">=", 0.2),
-        reaches("process: true reward gained", gained("process", "true"), ">=", 0.0, mean=True),
+        reaches("process: true reward gained", gained("process", "true"), ">=", 0.0),
         reaches("true reward, process less outcome", [a - b for a, b in both], ">=", 0.1),
         reaches("hacks, outcome less process", [a - b for a, b in hacks], ">=", 0.1),
     )
