@@ -109,6 +109,15 @@ class Completed(Frozen):
     """Wall-clock time."""
 
 
+class Exchange(Frozen):
+    """One request to a model outside the box and its reply, both exactly as they were sent."""
+
+    request: bytes
+    """The body of the request; never a header, so never a key."""
+    reply: bytes
+    """The body of the reply as it came; what had come of it, where it broke off."""
+
+
 class Snapshot(Frozen):
     """A box's state at one instant; opening it gives that state with a separate future."""
 
@@ -210,6 +219,8 @@ class Thought(Frozen):
     """What was thought, as far as it can be written down."""
     calls: tuple[Completed, ...] = ()
     """Tools called in the box, in order."""
+    exchanges: tuple[Exchange, ...] = ()
+    """What was said to models and what they answered, in order."""
     usage: Usage = Usage()
     """What the thinking cost."""
 
@@ -244,6 +255,8 @@ class Moment(Frozen):
     """Digest of the restrictions in force."""
     reviewers: Digest
     """Digest of the gate and of the auditors it may name."""
+    by: Name | None = None
+    """Whose replacement it is, where the gate asks for keys: nobody signs their own step."""
 
 
 def after(history: Digest, entry: Mapping[str, Any]) -> Digest:
@@ -324,6 +337,8 @@ class View(Frozen):
     """What the run is for."""
     proposal: Proposal | None = None
     """Candidate 0, if the auditor sees `PROPOSAL`."""
+    candidates: tuple[Proposal, ...] | None = None
+    """All candidates of the moment, number 0 the proposal, if it sees `CANDIDATES`."""
     history: Any = None
     """A `History`, without thoughts unless `THOUGHT` is declared, if it sees `HISTORY`."""
     thought: str | None = None
@@ -360,6 +375,8 @@ class Words(Frozen):
     """Verbatim pieces of the view on which the judgement rests."""
     replacement: Proposal | None = None
     """A step to take instead; it becomes a moment of its own and is judged again."""
+    exchanges: tuple[Exchange, ...] | None = None
+    """What was said to the model that judged, and what it answered."""
 
 
 class Verdict(Frozen):
@@ -410,7 +427,12 @@ class Verdict(Frozen):
 
     @property
     def suspicion(self) -> float:
-        """What a gate compares: a guard's score, 1 less a teacher's; an abstention is 1."""
+        """What a gate compares: a guard's score, 1 less a teacher's; an abstention is 1.
+
+        Of a ranking it is the share of the other candidates that stand before candidate 0.
+        """
+        if self.ranking is not None and len(self.ranking) > 1:
+            return self.ranking.index(0) / (len(self.ranking) - 1)
         if self.score is None:
             return 1.0
         return self.score if self.role is Role.GUARD else 1 - self.score

@@ -339,7 +339,7 @@ def run(config: Config, progress: Progress) -> Figures:
         "world": {"applications": 300},
         "learner": size
         | {"rate": options["rate"], "epochs": 2, "parts": 4, "entropy": options["entropy"]},
-        "batches": min(60, updates) if config.quick else updates,
+        "batches": min(75, updates) if config.quick else updates,
         "seeds": seeds,
     }
     arms = {
