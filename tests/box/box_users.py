@@ -42,7 +42,7 @@ def who_runs():
     return {"root": 0, "ordinary": ORDINARY} if os.geteuid() == 0 else {"ordinary": os.geteuid()}
 
 
-def drive(who, how):
+def drive(who, how, setting=""):
     """What `box_drive.py` reached, as this user; skips where that cannot be run."""
     uid = who_runs().get(who)
     if uid is None:
@@ -50,15 +50,20 @@ def drive(who, how):
     found = interpreter(uid)
     if found is None:
         pytest.skip(f"no Python with the package's needs that user {uid} may run")
-    return _driven(uid, how)
+    return _driven(uid, how, setting)
 
 
 @functools.cache
-def _driven(uid, how):
+def _driven(uid, how, setting):
     python, options = interpreter(uid)
-    command = [python, str(Path(__file__).parent / "box_drive.py"), how]
+    command = [python, str(Path(__file__).parent / "box_drive.py"), how, setting]
+    # What is tried reaches no other machine: it runs where there is no way to one.
     if how == "network":
         command = ["unshare", "--user", "--map-root-user", "--net", "--mount", *command]
+    elif how == "boxed" and uid == 0:
+        command = ["unshare", "--net", *command]
+    elif how == "boxed":
+        command = ["unshare", "--user", "--map-current-user", "--net", "--keep-caps", *command]
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

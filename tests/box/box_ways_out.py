@@ -1,7 +1,8 @@
-"""More ways out than the opening probe tries: one is named, and prints `reached` if it is open.
+"""More ways out than the opening probe tries: one is named, and says what it reached.
 
 Runs alone, in the box and outside it; the second is the positive control. Its second argument
-says what to aim at: a canary's path, the process that started it, and an address in that.
+says what to aim at: files, the process that started it, and an address and a descriptor in that.
+Where an effect can be seen from outside, whoever runs this looks there, and not at what is said.
 """
 
 import ctypes
@@ -59,11 +60,11 @@ def disk_bomb():
 
 
 def scratch_bomb():
-    return _fill("/tmp/bomb", 80) if _small("/tmp") else _fill("bomb", 80)
+    return _fill(f"/tmp/{AIM['mark']}" if AIM["boxed"] else "bomb", 80)
 
 
 def shm_bomb():
-    return _fill("/dev/shm/bomb", 80) if _small("/dev/shm") else _fill("bomb", 80)
+    return _fill(f"/dev/shm/{AIM['mark']}" if AIM["boxed"] else "bomb", 80)
 
 
 def sparse_bomb():
@@ -73,16 +74,11 @@ def sparse_bomb():
 
 
 def inode_bomb():
-    for number in range(3000):
-        open(f"bomb-{number}", "w").close()
-    return True
+    return _litter("bomb")
 
 
 def scratch_inode_bomb():
-    folder = "/tmp" if _small("/tmp") else "."
-    for number in range(3000):
-        open(f"{folder}/bomb-{number}", "w").close()
-    return True
+    return _litter(f"/tmp/{AIM['mark']}" if AIM["boxed"] else "bomb")
 
 
 def descriptor_bomb():
@@ -96,12 +92,12 @@ def output_bomb():
 
 
 def overtime():
-    time.sleep(1.5)
+    time.sleep(13)
     return True
 
 
 def spinning():
-    end = time.process_time() + 1.5
+    end = time.process_time() + 1.1
     while time.process_time() < end:
         pass
     return True
@@ -131,6 +127,157 @@ def dns():
         return asking.recv(512)[:2] == query[:2]
 
 
+def icmp():
+    """An echo request, by an ordinary socket or a raw one."""
+    echo = struct.pack(">BBHHH", 8, 0, 0xF7FD, 1, 1)
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW):
+        try:
+            with socket.socket(socket.AF_INET, kind, socket.IPPROTO_ICMP) as asking:
+                asking.sendto(echo, ("127.0.0.1", 0))
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def metadata():
+    """Where a cloud hands out its machines' credentials."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as asking:
+        asking.settimeout(1)
+        asking.connect(("169.254.169.254", 80))
+        return True
+
+
+def packet():
+    """A frame below every protocol."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sending:
+        sending.bind(("lo", 0))
+        return sending.send(bytes(12) + b"\x88\xb5audition") > 0
+
+
+def start_up_file():
+    """What the caller's shell would run at its next start."""
+    with open(f"{AIM['home']}/.bashrc", "a") as file:
+        file.write("late\n")
+    return True
+
+
+def cached_credentials():
+    with open(f"{AIM['home']}/.netrc") as file:
+        return file.read()
+
+
+def environment_of_another():
+    """The variables of any process that is seen."""
+    found = b""
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{process}/environ", "rb") as file:
+                found += file.read()
+        except OSError:
+            continue
+    return found.decode(errors="replace")
+
+
+def steal_descriptor():
+    """A file that another process has open."""
+    libc = ctypes.CDLL(None)
+    process = libc.syscall(434, AIM["pid"], 0)
+    stolen = libc.syscall(438, process, AIM["descriptor"], 0)
+    return os.pread(stolen, 99, 0).decode() if stolen >= 0 else False
+
+
+def signal_out():
+    os.kill(AIM["pid"], 10)
+    return True
+
+
+def temporary_file():
+    """A file where every program of the machine keeps its own."""
+    open(f"/tmp/{AIM['mark']}", "w").close()
+    return True
+
+
+def shared_memory_file():
+    open(f"/dev/shm/{AIM['mark']}", "w").close()
+    return True
+
+
+def message_queue():
+    """A queue between processes, which no file system shows."""
+    call = {"x86_64": 240, "aarch64": 180}[os.uname().machine]
+    name, small = ctypes.c_char_p(AIM["mark"].encode()), struct.pack("=8q", 0, 1, 8, 0, 0, 0, 0, 0)
+    return ctypes.CDLL(None).syscall(call, name, os.O_CREAT | os.O_RDWR, 0o666, small) >= 0
+
+
+def shared_segment():
+    """Memory between processes, known by a number."""
+    return ctypes.CDLL(None).shmget(AIM["key"], 4096, 0o1666) >= 0
+
+
+def system_tree():
+    """What the machine is made of."""
+    return bool(os.listdir("/sys"))
+
+
+def machine_identity():
+    """What tells this machine from every other."""
+    return any(os.path.exists(f"/etc/{name}") for name in ("machine-id", "hostname"))
+
+
+def boot_command_line():
+    with open("/proc/cmdline") as file:
+        return bool(file.read().strip())
+
+
+def kernel_settings():
+    """Which program the kernel starts, as root and outside, when another crashes."""
+    os.close(os.open("/proc/sys/kernel/core_pattern", os.O_WRONLY))
+    return True
+
+
+def kernel_memory():
+    for name in ("/proc/kcore", "/dev/mem", "/dev/kmsg"):
+        if os.path.exists(name):
+            os.close(os.open(name, os.O_RDONLY))
+            return True
+    return False
+
+
+def kernel_log():
+    return ctypes.CDLL(None).klogctl(10, None, 0) >= 0
+
+
+def kernel_programs():
+    """Programs in the kernel: a map to begin with."""
+    call = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
+    return (
+        ctypes.CDLL(None).syscall(call, 0, struct.pack("=5I", 2, 4, 4, 1, 0) + bytes(100), 72) >= 0
+    )
+
+
+def set_id_program():
+    """A program that makes whoever starts it root."""
+    started = os.fork()
+    if not started:
+        if os.getuid() == 0:
+            os.setuid(65_534)
+        waiting = os.pipe()
+        os.dup2(waiting[0], 0)
+        os.execv("/bin/su", ["su", "-c", "true"])
+    became = False
+    for _ in range(100):
+        with open(f"/proc/{started}/status") as file:
+            users = next(line for line in file if line.startswith("Uid:")).split()
+        became = users[1] != "0" and users[2] == "0"
+        if became or os.waitpid(started, os.WNOHANG)[0]:
+            break
+        time.sleep(0.01)
+    else:
+        os.kill(started, 9)
+    return became
+
+
 def trace():
     """Attach to the process that started this one, without stopping it."""
     seize, detach = 0x4206, 17
@@ -143,18 +290,19 @@ def trace():
 
 
 def read_memory():
-    """Read a byte of the process that started this one."""
+    """Read what the process that started this one remembers."""
     libc = ctypes.CDLL(None)
-    byte = ctypes.create_string_buffer(1)
+    byte = ctypes.create_string_buffer(32)
     pair = ctypes.c_size_t * 2
-    local, remote = pair(ctypes.addressof(byte), 1), pair(AIM["address"], 1)
-    return libc.process_vm_readv(AIM["pid"], local, 1, remote, 1, 0) == 1
+    local, remote = pair(ctypes.addressof(byte), 32), pair(AIM["address"], 32)
+    read = libc.process_vm_readv(AIM["pid"], local, 1, remote, 1, 0)
+    return byte.raw.decode() if read == 32 else False
 
 
 def symbolic_link_out():
     os.symlink(AIM["canary"], "link")
     with open("link") as file:
-        return file.read() == "canary"
+        return file.read()
 
 
 def hard_link_out():
@@ -222,20 +370,40 @@ def _hold(sizes):
     return all(os.waitpid(child, 0)[1] == 0 for child in children)
 
 
-def _fill(path, mebibytes):
-    with open(path, "wb") as file:
-        for _ in range(mebibytes):
-            file.write(bytes(1 << 20))
+def _litter(path):
+    """Make so many files."""
+    made = []
+    try:
+        for number in range(3000):
+            made.append(f"{path}-{number}")
+            open(made[-1], "w").close()
+    except OSError:
+        made.pop()
+        raise
+    finally:
+        for name in made:
+            os.unlink(name)
     return True
 
 
-def _small(folder):
-    """Whether this is a box's own folder, which may be filled."""
-    return os.statvfs(folder).f_frsize * os.statvfs(folder).f_blocks < 100 << 20
+def _fill(path, mebibytes):
+    """Write so much, in files that are small enough each."""
+    made = []
+    try:
+        for number in range(mebibytes):
+            if number % 20 == 0:
+                made.append(f"{path}-{number}")
+            with open(made[-1], "ab") as file:
+                file.write(bytes(1 << 20))
+    finally:
+        for name in made:
+            os.unlink(name)
+    return True
 
 
 if __name__ == "__main__":
     try:
-        print("reached" if globals()[sys.argv[1]]() else "shut")
+        got = globals()[sys.argv[1]]()
+        print(f"{got}\nreached" if got else "shut")
     except (OSError, MemoryError) as error:
         print("shut:", error)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audition.box import Library, LibraryError
-from audition.box.search import HITS_MAX, INDEXED_MAX, READ_MAX
+from audition.box.folder import INDEXED_MAX
+from audition.box.search import HITS_MAX, READ_MAX
 
 
 @pytest.fixture(scope="module")
@@ -159,3 +160,48 @@ def test_a_broken_index_is_made_anew(tmp_path):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(LibraryError, match="nothing"):
         Library.open(tmp_path / "nothing")
+
+
+def test_a_file_that_changed_since_is_not_read(tmp_path):
+    (tmp_path / "one").write_text("owl")
+    with Library.open(tmp_path) as library:
+        (tmp_path / "one").write_text("a wren instead")
+        (tmp_path / "two").write_text("a late owl")
+        with pytest.raises(LibraryError, match="changed since the library was opened"):
+            library.read("one")
+        with pytest.raises(LibraryError, match="no path in this library"):
+            library.read("two")
+
+
+def test_the_digest_names_every_path_and_byte_and_nothing_else(tmp_path):
+    def digest(**files):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+        with Library.open(folder) as library:
+            return library.digest()
+
+    one = digest(a=b"owl", b=b"\0picture")
+    assert one == digest(b=b"\0picture", a=b"owl")
+    others = {digest(a=b"owl"), digest(a=b"owl", b=b"\0pictura"), digest(a=b"owl", c=b"\0picture")}
+    assert len(others | {one, digest(), digest(a=bytes(INDEXED_MAX) + b"1")}) == 6
+    assert digest(a=bytes(INDEXED_MAX) + b"1") != digest(a=bytes(INDEXED_MAX) + b"2")
+
+
+def test_a_kept_index_keeps_its_digest(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/one").write_text("owl")
+    with Library.open(tmp_path / "folder", tmp_path / "index") as library:
+        digest = library.digest()
+    with Library.open(tmp_path / "folder", tmp_path / "index") as library:
+        assert library.digest() == digest
+
+
+def test_what_is_no_library_is_named(tmp_path):
+    (tmp_path / "notes.txt").write_text("owl")
+    with pytest.raises(LibraryError, match=r"notes\.txt: neither a folder nor a \.warc"):
+        Library.open(tmp_path / "notes.txt")
+    (tmp_path / "crawl.warc").write_bytes(b"")
+    with pytest.raises(LibraryError, match="WARC files stand beside others"):
+        Library.open(tmp_path)

@@ -3,8 +3,10 @@
 from audition.box.config import BoxConfig, BoxError, BoxRefused, BoxUnavailable, Limits
 from audition.box.confined import Box
 from audition.box.opening import open_box
+from audition.box.pages import LibraryError
 from audition.box.report import BoxReport, Held
-from audition.box.search import Hit, Library, LibraryError, Passage
+from audition.box.search import Hit, Library, Passage
+from audition.box.trial import Trial, Tried, try_ways_out
 
 __all__ = [
     "Box",
@@ -19,5 +21,8 @@ __all__ = [
     "LibraryError",
     "Limits",
     "Passage",
+    "Trial",
+    "Tried",
     "open_box",
+    "try_ways_out",
 ]

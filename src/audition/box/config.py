@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from audition.step import Frozen
 
@@ -35,6 +37,9 @@ class Limits(Frozen):
     output: int = Field(default=_MEBI, ge=1, le=64 * _MEBI)
     """Bytes kept of each of standard output and standard error; a call that writes more is
     stopped."""
+    cores: float | None = Field(default=None, gt=0, le=1024, allow_inf_nan=False)
+    """Processors' worth of time that a box's processes get together; all there are if left out.
+    Takes a cgroup: a box that is asked for it and cannot hold it does not open."""
     open_files: int = Field(default=256, ge=16, le=65_536)
     """Open files of each process."""
 
@@ -51,6 +56,9 @@ class BoxConfig(Frozen):
     environment: dict[str, str] = Field(default_factory=dict[str, str])
     """Variables beside `PATH`, `HOME`, `LANG`, `TMPDIR` and `TZ`, or in place of them. No other
     variable is seen inside."""
+    sandbox: str | None = None
+    """Which of Inspect's sandboxes confines instead of namespaces of our own, as it names them:
+    `docker`, `docker:compose.yaml`. It is tried at opening likewise."""
     uid: int = Field(default=61_184, ge=1, le=2**31 - 2)
     """The unprivileged user that a box becomes when root opens it; need not have an account, and
     should own nothing. When another user opens it, it runs as that user."""
@@ -71,13 +79,30 @@ class BoxConfig(Frozen):
                 raise ValueError(f"the variable {name!r} cannot be set; rename or shorten it")
         return environment
 
+    @model_validator(mode="after")
+    def _named_sandbox(self) -> Self:
+        if self.sandbox is not None and (self.read or not self.sandbox):
+            raise ValueError("a sandbox has a name, and shows no `read`: mount folders in its own")
+        if self.sandbox is not None and self.limits.cores is not None:
+            raise ValueError("limits.cores: set it in the sandbox's own configuration")
+        return self
+
 
 class BoxUnavailable(Exception):
     """This machine cannot hold a box; says what is missing and the command that mends it."""
 
 
 class BoxRefused(Exception):
-    """Something got out of the box at opening, so it is not handed out; says what and how."""
+    """Something got out of the box at opening, so it is not handed out; says what and how.
+
+    Args:
+        line: What got out.
+        tried: Each attempt, with what it reached or None; empty where none could be made.
+    """
+
+    def __init__(self, line: str, tried: Mapping[str, str | None] | None = None) -> None:
+        super().__init__(line)
+        self.tried = dict(tried or {})
 
 
 class BoxError(Exception):

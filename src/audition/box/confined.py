@@ -6,19 +6,16 @@ import contextlib
 import dataclasses
 import platform
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
 
 from audition.box.report import BoxReport, held, uncovered
 from audition.box.session import Session, bind, child_of, pair
 from audition.step import Completed, Digest, Snapshot
 
 
-class Box:
+class Box(Protocol):
     """A confined workspace. Get one from `open_box`, or a future of one from `open`."""
-
-    def __init__(self, session: Session, probes: tuple[str, ...]) -> None:
-        """Wrap an open session that withstood these probes."""
-        self._session = session
-        self._probes = probes
 
     async def run(self, argv: Sequence[str], *, stdin: bytes = b"") -> Completed:
         """Run a command in the workspace; nothing of it is alive afterwards.
@@ -34,25 +31,66 @@ class Box:
             BoxError: The box is closed, or its state can no longer be carried.
             ValueError: This cannot be a command.
         """
-        return await self._session.run(argv, stdin)
+        ...
 
     async def snapshot(self) -> Snapshot:
-        """Freeze the present state, copying nothing; it lasts as long as the box."""
-        return Snapshot(**await self._session.ask("snapshot"))
+        """Freeze the present state; it lasts as long as the box."""
+        ...
 
     async def forget(self, snapshot: Snapshot) -> None:
         """Let a snapshot go, so that what only it needed takes no more room."""
-        await self._session.ask("forget", **snapshot.model_dump())
+        ...
 
-    @contextlib.asynccontextmanager
-    async def open(self, snapshot: Snapshot) -> AsyncGenerator[Box]:
+    def open(self, snapshot: Snapshot) -> AbstractAsyncContextManager[Box]:
         """A box with the state of a snapshot of this one, and a future of its own.
 
-        It has what room for writes there was left. It ends with the box it comes from.
+        It ends with the box it comes from.
 
         Raises:
             BoxError: This box has no such snapshot.
         """
+        ...
+
+    async def digest(self) -> Digest:
+        """SHA-256 of the workspace: names, types, modes, contents, link targets; no times."""
+        ...
+
+    async def save(self) -> bytes:
+        """The workspace as bytes, the same for the same contents; see `open_box`.
+
+        Raises:
+            BoxError: The box is closed, or its state can no longer be carried.
+        """
+        ...
+
+    def report(self) -> BoxReport:
+        """Which limits hold here by which means, and what this layer does not cover."""
+        ...
+
+
+class NativeBox:
+    """A box of namespaces, layers and limits of our own."""
+
+    def __init__(self, session: Session, probes: tuple[str, ...]) -> None:
+        """Wrap an open session that withstood these probes."""
+        self._session = session
+        self._probes = probes
+
+    async def run(self, argv: Sequence[str], *, stdin: bytes = b"") -> Completed:
+        """Have the keeper run a command."""
+        return await self._session.run(argv, stdin)
+
+    async def snapshot(self) -> Snapshot:
+        """Put an empty layer upon the present state, copying nothing."""
+        return Snapshot(**await self._session.ask("snapshot"))
+
+    async def forget(self, snapshot: Snapshot) -> None:
+        """Let go of layers that only this snapshot needed."""
+        await self._session.ask("forget", **snapshot.model_dump())
+
+    @contextlib.asynccontextmanager
+    async def open(self, snapshot: Snapshot) -> AsyncGenerator[Box]:
+        """A fork of the keeper upon the snapshot's layers, with what room there was left."""
         line, theirs = pair()
         session = dataclasses.replace(self._session, line=line, group=None)
         try:
@@ -63,25 +101,21 @@ class Box:
                 session, keeper=keeper, group=bind(session.config, keeper)
             )
             await line.reply()
-            yield Box(session, self._probes)
+            yield NativeBox(session, self._probes)
         finally:
             await session.close()
 
     async def digest(self) -> Digest:
-        """SHA-256 of the workspace: names, types, modes, contents, link targets; no times."""
+        """What the keeper knows already: each call's changes are hashed before it returns."""
         return (await self._session.ask("digest"))["digest"]
 
     async def save(self) -> bytes:
-        """The workspace as bytes, the same for the same contents; see `open_box`.
-
-        Raises:
-            BoxError: The box is closed, or its state can no longer be carried.
-        """
+        """The workspace, packed by the keeper."""
         return await self._session.save()
 
     def report(self) -> BoxReport:
-        """Which limits hold here by which means, and what this layer does not cover."""
-        group = self._session.group.version if self._session.group else None
+        """What holds here."""
+        group = self._session.group
         return BoxReport(
             kernel=platform.release(),
             bubblewrap=self._session.bubblewrap,

@@ -17,7 +17,8 @@ from anyio.abc import Process
 
 from audition.box import archive, probe, seccomp, tree
 from audition.box.config import BoxConfig, BoxError, BoxUnavailable
-from audition.box.confined import Box
+from audition.box.confined import Box, NativeBox
+from audition.box.inspected import open_inspected
 from audition.box.session import Session, bind, child_of, pair
 
 _PATIENCE_S = 5.0
@@ -49,6 +50,10 @@ async def open_box(
         BoxError: The workspace or the saved state does not go in.
     """
     config = config or BoxConfig()
+    if config.sandbox is not None:
+        async with open_inspected(config, saved=saved) as box:
+            yield box
+        return
     bubblewrap = _bubblewrap()
     for name, folder in config.read.items():
         if not folder.is_dir():
@@ -63,9 +68,9 @@ async def open_box(
             with theirs:
                 process = await _keeper(theirs.fileno())
             failing.pop_all()
-        group = bind(config, process.pid)
-        session = Session(config, line, bubblewrap, uid, process.pid, group)
+        session = Session(config, line, bubblewrap, uid, process.pid)
         try:
+            session = dataclasses.replace(session, group=bind(config, process.pid))
             session = dataclasses.replace(session, keeper=await _start(session))
             if saved is not None:
                 await session.fill(lambda write: write(saved))
@@ -76,7 +81,7 @@ async def open_box(
             await _end(session, process)
             raise
     try:
-        yield Box(session, probes)
+        yield NativeBox(session, probes)
     finally:
         await _end(session, process)
 

@@ -23,7 +23,7 @@ from audition.step import Completed
 SOURCE = (Path(__file__).parent / "attempts.py").read_text()
 """The attempts, as one program."""
 _SYSTEM = ("/", "/bin", "/dev", "/etc", "/lib", "/opt", "/proc/sys/kernel", "/sys", "/usr", "/var")
-_NAMESPACES = ("ipc", "mnt", "net", "pid", "user", "uts")
+_NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 _ENOUGH = {"seconds": 20.0, "cpu_seconds": 20, "memory": 256 << 20, "output": 1 << 16}
 _SHOWN = {
     *("", "bin", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "read", "sbin"),
@@ -62,8 +62,13 @@ class Outside:
     def __exit__(self, *_: object) -> None:
         self._closing.close()
 
-    def targets(self) -> bytes:
-        """What the attempts aim at, for their standard input."""
+    def targets(self, foreign: bool = False) -> bytes:
+        """What the attempts aim at, for their standard input.
+
+        Args:
+            foreign: Whether the walls are a container's, which shares our user namespace, has
+                processes of its own in it, and counts them itself.
+        """
         ports = {
             name: self._listeners[name].getsockname()[1]
             for name in ("tcp", "tcp6", "udp")
@@ -77,7 +82,7 @@ class Outside:
             "environment": [*environment(self._config), "PWD"],
             "hidden": [f"{self._folder}/canary", *_hidden()],
             "system": _SYSTEM,
-            "namespaces": {name: os.readlink(f"/proc/self/ns/{name}") for name in _NAMESPACES},
+            "namespaces": dict(_namespaces()),
             "limits": {
                 "RLIMIT_NPROC": limits.processes + 2,
                 "RLIMIT_NOFILE": limits.open_files,
@@ -86,6 +91,10 @@ class Outside:
                 "RLIMIT_CORE": 0,
             },
         }
+        if foreign:
+            aims["untried"] = ("outsiders", "root")
+            aims["namespaces"].pop("user", None)
+            aims["limits"].pop("RLIMIT_NPROC")
         return json.dumps(aims).encode()
 
     def reached(self) -> dict[str, str]:
@@ -136,10 +145,17 @@ def judge(done: Completed, outside: Outside) -> tuple[str, ...]:
         raise BoxRefused(
             f"box refused: the probe did not run ({done.stopped or done.returncode}): {said!r}"
         ) from None
-    for name, got in {**tried, **outside.reached()}.items():
+    tried |= outside.reached()
+    for name, got in tried.items():
         if got is not None:
-            raise BoxRefused(f"box refused: {name}: {got}")
+            raise BoxRefused(f"box refused: {name}: {got}", tried)
     return tuple(tried)
+
+
+def _namespaces() -> Iterator[tuple[str, str]]:
+    for name in _NAMESPACES:
+        with contextlib.suppress(FileNotFoundError):  # not every kernel has them all
+            yield name, os.readlink(f"/proc/self/ns/{name}")
 
 
 def _hidden() -> list[str]:

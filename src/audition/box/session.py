@@ -14,12 +14,13 @@ import anyio
 import anyio.to_thread
 
 from audition.box import archive, confine, seccomp, tree
-from audition.box.cgroup import MemoryGroup, memory_group
-from audition.box.config import BoxConfig, BoxError
+from audition.box.cgroup import Bounds, Group, make_group
+from audition.box.config import BoxConfig, BoxError, BoxUnavailable
 from audition.box.line import Line, Passed
 from audition.step import Completed
 
 _KEEPER_BYTES = 64 << 20
+_KEEPER_PROCESSES = 8
 _STDIN_MAX = 64 << 20
 _ENTRY_BYTES = 1024
 _PATIENCE_S = 5.0
@@ -40,8 +41,8 @@ class Session:
     """The user outside that it runs as."""
     keeper: int
     """The keeper's process."""
-    group: MemoryGroup | None = None
-    """The group that binds its memory, where there can be one."""
+    group: Group | None = None
+    """The group that binds it as a whole, where there can be one."""
 
     async def ask(self, word: str, passed: Passed | None = None, **fields: Any) -> dict[str, Any]:
         """Ask the keeper for what needs no more than words."""
@@ -62,7 +63,7 @@ class Session:
                 "argv": list(argv),
                 "confined": confine.arguments(self.bubblewrap, self.config, also),
                 "environment": confine.environment(self.config),
-                "limits": confine.bounds(self.config.limits, self.group is not None),
+                "limits": confine.bounds(self.config.limits, counts(self.group, "memory")),
             },
             (stdin, seccomp.program()),
         )
@@ -131,18 +132,32 @@ class Session:
                 await anyio.sleep(_LOOK_S)
 
 
-def bind(config: BoxConfig, pid: int) -> MemoryGroup | None:
-    """Put a keeper into a group of its own, if there can be one."""
+def bind(config: BoxConfig, pid: int) -> Group | None:
+    """Put a keeper into a group of its own, if there can be one.
+
+    Raises:
+        BoxUnavailable: There cannot, and a limit asks for one.
+    """
     limits = config.limits
-    group = memory_group(limits.memory + limits.disk + limits.scratch + _KEEPER_BYTES)
-    if group is None:
-        return None
-    try:
-        group.add(pid)
-    except OSError:  # a group that we may make, but not enter
-        group.remove()
-        return None
+    memory = limits.memory + limits.disk + limits.scratch + _KEEPER_BYTES
+    group = make_group(Bounds(memory, limits.processes + _KEEPER_PROCESSES, limits.cores))
+    if group is not None:
+        try:
+            group.add(pid)
+        except OSError:  # a group that we may make, but not enter
+            group.remove()
+            group = None
+    if limits.cores is not None and not counts(group, "cpu"):
+        raise BoxUnavailable(
+            "no box here: limits.cores takes a cgroup that binds processor time, and none can be "
+            "made; leave it out, or have `cpu` delegated to this user"
+        )
     return group
+
+
+def counts(group: Group | None, what: str) -> bool:
+    """Whether a group binds this: `memory`, `pids` or `cpu`."""
+    return group is not None and what in group.folders
 
 
 def child_of(parent: int, inside: int) -> int:

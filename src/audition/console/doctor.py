@@ -1,4 +1,7 @@
-"""`audition doctor`: what this machine can do, what it lacks, and the command that mends it."""
+"""`audition doctor`: what this machine can do, what it lacks, and the command that mends it.
+
+With `--box`, what a box here keeps in: each way out that was tried, and what no box covers.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import Annotated
 import typer
 
 from audition.console.speaking import Stop, answer, plainly, tell, wait_for
+from audition.plain import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +31,16 @@ class Check:
 
 @plainly
 def doctor(
+    box: Annotated[bool, typer.Option("--box", help="Try every way out of a box.")] = False,
+    sandbox: Annotated[
+        str | None,
+        typer.Option("--sandbox", help="Of a box in this sandbox of Inspect's, such as docker."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say what works here, what is missing and how to mend it."""
+    if box or sandbox:
+        return _try_box(sandbox, as_json)
     checks = list(_checks())
     ill = [check for check in checks if not check.well]
     if as_json:
@@ -41,6 +52,29 @@ def doctor(
                 tell(f"         needed for {check.needed_for}")
                 tell(f"         mend it: {check.mend}")
     if ill:
+        raise Stop
+    return None
+
+
+def _try_box(sandbox: str | None, as_json: bool) -> None:
+    from audition.box import BoxConfig, try_ways_out
+
+    trial = wait_for(lambda: try_ways_out(BoxConfig(sandbox=sandbox)))
+    ways = trial.ways
+    well = bool(trial.limits) and all(way.outcome != "open" for way in ways)
+    if as_json:
+        answer({"well": well, **trial.model_dump(mode="json")})
+    else:
+        for way in ways:
+            why = f" ({shown(way.why, 300)})" if way.why else ""
+            outcome = way.outcome.upper() if way.outcome == "open" else way.outcome
+            tell(f"{outcome:13} {way.name}: {way.about}{why}")
+        for held in trial.limits:
+            value = "" if held.value is None else f" {held.value:,}"
+            tell(f"{'limit':13} {held.limit}{value}: {held.means}")
+        for text in trial.uncovered:
+            tell(f"{'not covered':13} {text}")
+    if not well:
         raise Stop
 
 

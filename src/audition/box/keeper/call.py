@@ -10,6 +10,7 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,23 +49,37 @@ class Ended:
     seconds: float = 0.0
 
 
-def run(call: Call, control: socket.socket, others: frozenset[int]) -> Ended:
+Become = Callable[[Call, list[int]], None]
+"""In the forked child, handed its three descriptors; never returns."""
+Look = Callable[[int, dict[str, Any]], str | None]
+"""Handed the leader and the limits; says which is broken."""
+
+
+def run(
+    call: Call,
+    control: socket.socket,
+    others: frozenset[int],
+    become: Become | None = None,
+    look: Look | None = None,
+) -> Ended:
     """Run a call; when this returns, no process of it is alive.
 
     Args:
         call: What to run.
         control: A word here, or its end, stops the call.
         others: Children of this process that do not belong to the call.
+        become: What the forked child becomes; the confining program if left out.
+        look: Says now and then which limit is broken; the memory's if left out.
     """
     ended, started = Ended(), time.monotonic()
     ours, guests = _pipes()
     leader = os.fork()
     if not leader:
-        _become(call, guests)
+        (become or _become)(call, guests)
     for end in guests:
         os.close(end)
     try:
-        ended.stopped = _watch(call, leader, ours, control, ended, started)
+        ended.stopped = _watch(call, leader, ours, control, ended, started, look or _look)
     finally:
         status = _end(leader, others, kill=ended.stopped is not None)
     for end, kept in zip(ours[1:], (ended.stdout, ended.stderr), strict=True):
@@ -85,11 +100,33 @@ def end_all_but(others: frozenset[int]) -> None:
     """Kill and await every child but these.
 
     What a call left behind is ours: the first process of its namespace, with whose death the
-    kernel ends every other one before we are told.
+    kernel ends every other one before we are told. Without a namespace it is one generation after
+    another.
     """
-    for orphan in set(kernel.children()) - others:
-        os.kill(orphan, signal.SIGKILL)
-        os.waitpid(orphan, 0)
+    while orphans := set(kernel.children()) - others:
+        for orphan in orphans:
+            os.kill(orphan, signal.SIGKILL)
+            os.waitpid(orphan, 0)
+
+
+def limit(limits: dict[str, Any]) -> None:
+    """Bind this process, and those that it starts."""
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
+    # The confining program and the namespace's first process are two beside the guest's.
+    if limits["processes"] is not None:
+        kernel.lower_limit(resource.RLIMIT_NPROC, limits["processes"] + 2)
+    kernel.lower_limit(resource.RLIMIT_FSIZE, limits["disk"])
+    kernel.lower_limit(resource.RLIMIT_NOFILE, limits["open_files"])
+    kernel.lower_limit(resource.RLIMIT_CORE, 0)
+    kernel.lower_limit(resource.RLIMIT_MEMLOCK, _READ)
+    kernel.lower_limit(resource.RLIMIT_MSGQUEUE, _READ)
+    kernel.lower_limit(resource.RLIMIT_CPU, limits["cpu_seconds"] + 1)
+    resource.setrlimit(
+        resource.RLIMIT_CPU, (limits["cpu_seconds"], resource.getrlimit(resource.RLIMIT_CPU)[1])
+    )
+    if limits["address_space"] is not None:
+        kernel.lower_limit(resource.RLIMIT_AS, limits["address_space"])
 
 
 def _pipes() -> tuple[list[io.FileIO], list[int]]:
@@ -112,31 +149,13 @@ def _become(call: Call, guests: list[int]) -> None:
         os.closerange(_SECCOMP_FD + 1, 1 << 16)
         # Processes are counted by user namespace: in one of its own, the call counts alone.
         kernel.enter_users()
-        _limit(call.limits)
+        limit(call.limits)
         os.umask(0o022)
         os.execve(call.command[0], call.command, call.environment)
     except BaseException as error:  # noqa: BLE001  whatever it was, this copy must end here
         os.write(2, f"box: {error}\n".encode())
     finally:
         os._exit(126)
-
-
-def _limit(limits: dict[str, Any]) -> None:
-    with open("/proc/self/oom_score_adj", "w") as file:
-        file.write("1000")
-    # The confining program and the namespace's first process are two beside the guest's.
-    kernel.lower_limit(resource.RLIMIT_NPROC, limits["processes"] + 2)
-    kernel.lower_limit(resource.RLIMIT_FSIZE, limits["disk"])
-    kernel.lower_limit(resource.RLIMIT_NOFILE, limits["open_files"])
-    kernel.lower_limit(resource.RLIMIT_CORE, 0)
-    kernel.lower_limit(resource.RLIMIT_MEMLOCK, _READ)
-    kernel.lower_limit(resource.RLIMIT_MSGQUEUE, _READ)
-    kernel.lower_limit(resource.RLIMIT_CPU, limits["cpu_seconds"] + 1)
-    resource.setrlimit(
-        resource.RLIMIT_CPU, (limits["cpu_seconds"], resource.getrlimit(resource.RLIMIT_CPU)[1])
-    )
-    if limits["address_space"] is not None:
-        kernel.lower_limit(resource.RLIMIT_AS, limits["address_space"])
 
 
 def _watch(
@@ -146,6 +165,7 @@ def _watch(
     control: socket.socket,
     ended: Ended,
     started: float,
+    look: Look,
 ) -> str | None:
     """Move input and output until the leader ends or a limit is reached; says which."""
     limits, stdin = call.limits, memoryview(call.stdin)
@@ -155,18 +175,18 @@ def _watch(
     for end in (out, err, done, control):
         poll.register(end, select.POLLIN)
     poll.register(entry, select.POLLOUT)
-    deadline, look = started + limits["seconds"], started + _LOOK_S
+    deadline, next_look = started + limits["seconds"], started + _LOOK_S
     try:
         while True:
             now = time.monotonic()
             if now >= deadline:
                 return "time"
-            if now >= look:
-                if _memory(leader, limits["memory"]) > limits["memory"]:
-                    return "memory"
+            if now >= next_look:
+                if why := look(leader, limits):
+                    return why
                 # Looking takes at most a tenth of the time, however many processes there are.
-                look = time.monotonic() + max(_LOOK_S, 10 * (time.monotonic() - now))
-            for end, _ in poll.poll(max(1, 1000 * (min(look, deadline) - now))):
+                next_look = time.monotonic() + max(_LOOK_S, 10 * (time.monotonic() - now))
+            for end, _ in poll.poll(max(1, 1000 * (min(next_look, deadline) - now))):
                 if end == done:
                     return None
                 if end == control.fileno():
@@ -207,6 +227,10 @@ def _end(leader: int, others: frozenset[int], kill: bool) -> int:
     status = os.waitstatus_to_exitcode(os.waitpid(leader, 0)[1])
     end_all_but(others)
     return status if status >= 0 else 128 - status
+
+
+def _look(leader: int, limits: dict[str, Any]) -> str | None:
+    return "memory" if _memory(leader, limits["memory"]) > limits["memory"] else None
 
 
 def _memory(leader: int, enough: int) -> int:

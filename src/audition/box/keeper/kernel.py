@@ -51,7 +51,7 @@ def enter_users(processes: bool = False) -> None:
     """
     uid, gid = os.getuid(), os.getgid()
     # A process that changed its uid may not write its own maps until it is dumpable again.
-    _check(_libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0), "prctl")
+    hide(False)
     flags = _CLONE_NEWUSER | (_CLONE_NEWPID if processes else 0)
     _check(_libc.unshare(flags), "unshare")
     for name, text in (
@@ -77,6 +77,11 @@ def die_with_parent() -> None:
 def adopt_orphans() -> None:
     """Become the parent of descendants whose own parent dies, so that none is lost sight of."""
     _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
+
+
+def hide(hidden: bool) -> None:
+    """Close this process's memory and descriptors to others of its user, or open them again."""
+    _check(_libc.prctl(_PR_SET_DUMPABLE, not hidden, 0, 0, 0), "prctl")
 
 
 def coarse_now() -> int:
