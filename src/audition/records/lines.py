@@ -1,4 +1,4 @@
-"""A file as a stream of JSON objects, one a line, with a bound on everything.
+"""A file as JSON objects, one a line or one in all, with a bound on everything.
 
 Plain or gzip, told by the first two bytes. No line is held that is longer than `MAX_LINE`, so a
 compressed bomb costs no more memory than an honest file.
@@ -60,8 +60,54 @@ def objects(path: Path) -> Iterator[tuple[int, JsonObject]]:
         raise RecordError(f"{called(path)}: holds no record; remove it, or fetch it again")
 
 
-def parse(text: str) -> JsonObject:
+def whole(path: Path) -> JsonObject:
+    """The one object that a file holds, over as many lines as it likes.
+
+    Raises:
+        RecordError: as `objects`; all of it may be no longer than a line.
+    """
+    parts: list[bytes] = []
+    size = 0
+    for _, line in _lines(path):
+        parts.append(line)
+        size += len(line) + 1
+        if size > MAX_LINE:
+            break
+    return document(b"\n".join(parts), called(path))
+
+
+def document(raw: bytes, place: str, *, constants: bool = False) -> JsonObject:
+    """The object that the bytes of one document stand for.
+
+    Args:
+        raw: the document, or more of it than `MAX_LINE`.
+        place: what an error calls it.
+        constants: as `parse`.
+
+    Raises:
+        RecordError: it is too long, not UTF-8, or no JSON object.
+    """
+    if len(raw) > MAX_LINE:
+        raise RecordError(
+            f"{place}: longer than {MAX_LINE >> 20} MiB; leave its attachments out, or write its "
+            "messages as chat JSONL (docs/records.md has the format)"
+        )
+    try:
+        return parse(raw.decode(), constants=constants)
+    except UnicodeDecodeError as error:
+        problem = f"not UTF-8 at byte {error.start + 1}"
+    except ValueError as error:
+        problem = str(error)
+    raise RecordError(f"{place}: {problem}; it must be one JSON object, fetch it again")
+
+
+def parse(text: str, *, constants: bool = False) -> JsonObject:
     """The JSON object that a text stands for; strict, and with one meaning only.
+
+    Args:
+        text: the text.
+        constants: whether `NaN` and the infinities, which are no JSON and which some programs write
+            all the same, are read as those words.
 
     Raises:
         ValueError: one line that says what is wrong, and in which field where there is one.
@@ -69,7 +115,7 @@ def parse(text: str) -> JsonObject:
     if text.count("{") + text.count("[") > MAX_BRACKETS:
         raise ValueError(f"more than {MAX_BRACKETS:,} lists and objects")
     try:
-        value = _DECODER.decode(text)
+        value = (_LENIENT if constants else _STRICT).decode(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error.msg} at character {error.pos + 1}") from None
     except RecursionError:
@@ -204,5 +250,6 @@ def _whole(text: str) -> bool:
     return True
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_int=_integer, parse_constant=_no_number)
+_STRICT = json.JSONDecoder(object_pairs_hook=_once, parse_int=_integer, parse_constant=_no_number)
+_LENIENT = json.JSONDecoder(object_pairs_hook=_once, parse_int=_integer, parse_constant=str)
 _KINDS: dict[type, str] = {list: "list", str: "string", int: "number", float: "number"}

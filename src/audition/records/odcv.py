@@ -19,7 +19,8 @@ class _Run(Line):
 
 
 def _fits(line: JsonObject) -> bool:
-    return isinstance(line.get("messages"), list) and {"scenario", "variant", "model"} <= set(line)
+    told = {"scenario", "variant", "model"} <= set(line) and "task" not in line  # else it is chat
+    return told and isinstance(line.get("messages"), list)
 
 
 def _records(line: JsonObject, origin: Origin) -> list[Record]:

@@ -13,19 +13,24 @@ from audition.records.big_bench_mistake import BIG_BENCH_MISTAKE
 from audition.records.chat import CHAT
 from audition.records.format import Format, Origin
 from audition.records.gsm8k import GSM8K
-from audition.records.lines import called, objects, printable
+from audition.records.inspect_log import INSPECT, samples
+from audition.records.lines import called, objects, printable, whole
 from audition.records.odcv import ODCV
 from audition.records.record import Record, RecordError
 from audition.records.refusal import refusal
+from audition.records.swe_agent import SWE_AGENT
 from audition.records.who_and_when import WHO_AND_WHEN
 from audition.step import Act, Frozen, JsonObject
 
-_FORMATS = (ODCV, WHO_AND_WHEN, BIG_BENCH_MISTAKE, GSM8K, CHAT)
+_FORMATS = (INSPECT, SWE_AGENT, ODCV, WHO_AND_WHEN, BIG_BENCH_MISTAKE, GSM8K, CHAT)
 
 FORMATS = tuple(each.name for each in _FORMATS)
 """The names of the formats; the first whose shape fits is taken."""
 
-_SUFFIXES = (".gz", ".jsonl", ".ndjson", ".json")
+_SUFFIXES = (".gz", ".jsonl", ".ndjson", ".json", ".eval", ".traj")
+
+_NAMED = (".jsonl", ".ndjson", ".eval", ".traj")
+"""How a file ends that must be a record, wherever it lies."""
 
 
 class Survey(Frozen):
@@ -57,7 +62,7 @@ def read(path: str | Path, format: str | None = None) -> Iterator[Record]:
         RecordError: at once if nothing can be read there; while iterating, at the first line that
             is malformed. The message is one line: file, line, field, what is wrong, what to do.
     """
-    return (record for _, _, records in _lines(_files(path, format)) for record in records)
+    return (record for _, records in _lines(_files(path, format)) for record in records)
 
 
 def survey(path: str | Path, format: str | None = None) -> tuple[Survey, ...]:
@@ -71,7 +76,7 @@ def survey(path: str | Path, format: str | None = None) -> tuple[Survey, ...]:
     found: list[Survey] = []
     for file, chosen in _files(path, format):
         total = Survey(file=file.name, format=chosen.name)
-        for _, line, records in _lines([(file, chosen)]):
+        for line, records in _lines([(file, chosen)]):
             acts = [
                 step.proposal
                 for record in records
@@ -88,6 +93,11 @@ def survey(path: str | Path, format: str | None = None) -> tuple[Survey, ...]:
             )
         found.append(total)
     return tuple(found)
+
+
+def format_of(line: JsonObject) -> Format | None:
+    """The format that an object's shape fits."""
+    return next((each for each in _FORMATS if each.fits(line)), None)
 
 
 def _files(path: str | Path, name: str | None) -> list[tuple[Path, Format]]:
@@ -129,41 +139,52 @@ def _check(path: Path) -> None:
 
 
 def _format_of(path: Path) -> Format:
-    number, line = next(objects(path))
-    for each in _FORMATS:
-        if each.fits(line):
-            return each
+    place, line = next(_objects(path))
+    if (found := format_of(line)) is not None:
+        return found
     fields = printable(", ".join(list(line)[:8])) or "none"
     raise RecordError(
-        f"{called(path)}, line {number}: no known format has these fields ({fields}); "
+        f"{place}: no known format has these fields ({fields}); "
         f"one of {', '.join(FORMATS)} is expected, and docs/records.md says how to map own logs"
     )
 
 
 def _known(file: Path) -> Format | None:
     """The format of a file in a folder; a file named as records must at least be readable."""
-    named = file.name.removesuffix(".gz").endswith((".jsonl", ".ndjson"))
+    named = file.name.removesuffix(".gz").endswith(_NAMED)
     try:
-        _, line = next(objects(file))
+        _, line = next(_objects(file))
     except RecordError:
         if named and not file.name.startswith("."):
             raise
         return None
-    return next((each for each in _FORMATS if each.fits(line)), None)
+    return format_of(line)
 
 
-def _lines(files: list[tuple[Path, Format]]) -> Iterator[tuple[int, JsonObject, list[Record]]]:
+def _objects(file: Path) -> Iterator[tuple[str, JsonObject]]:
+    """Every object of a file and where it stands, in a file of whichever make."""
+    name = file.name.removesuffix(".gz")
+    if name.endswith(".eval"):
+        yield from samples(file)
+    elif name.endswith(".traj"):
+        yield called(file), whole(file)
+    else:
+        for number, line in objects(file):
+            yield f"{called(file)}, line {number}", line
+
+
+def _lines(files: list[tuple[Path, Format]]) -> Iterator[tuple[JsonObject, list[Record]]]:
     for file, chosen in files:
         origin = Origin(file.name, _stem(file.name), 0, chosen.name)
-        for number, line in objects(file):
+        for place, line in _objects(file):
             try:
                 records = chosen.records(line, origin)
             except ValidationError as error:
                 raise RecordError(
-                    f"{called(file)}, line {number}: {refusal(error, line)}; correct or remove the "
-                    "line (docs/records.md has the format)"
+                    f"{place}: {refusal(error, line)}; correct or remove it (docs/records.md has "
+                    "the format)"
                 ) from None
-            yield number, line, records
+            yield line, records
             origin = dataclasses.replace(origin, record=origin.record + len(records))
 
 
