@@ -1,17 +1,15 @@
 """The one way from a decision to an effect: a ticket, redeemed in the ledger, then the executor.
 
 `act.started` is durable before the executor sees the ticket, and the ledger refuses a second one,
-so an act happens at most once; if the process dies before `act.finished` is durable, nobody knows
-whether it happened, and it stays in doubt until a person settles it.
+so an act happens at most once; if the process dies before `act.finished` is durable, or the
+executor cannot tell, nobody knows whether it happened: it is in doubt until a person settles it.
 """
 
 from __future__ import annotations
 
-from typing import Literal
-
 from audition.failing import told
 from audition.ledger import Journal
-from audition.ledger.events import ActFinished, ActStarted, TicketIssued
+from audition.ledger.events import ActFinished, ActInDoubt, ActStarted, TicketIssued
 from audition.ledger.store import MAX_CONTENT
 from audition.step import (
     Act,
@@ -119,23 +117,22 @@ async def perform(
     journal.log(ActStarted(ticket=issue.body.ticket))
     await journal.commit()
     try:
-        return _kept(await executor.act(ticket))
+        return kept(await executor.act(ticket))
     except Exception as error:  # noqa: BLE001  the world answered in its own way
         return Outcome(status="failed", output=told(error, 2000))
 
 
-def finished(ticket: Digest, outcome: Outcome, journal: Journal) -> ActFinished:
-    """The event that records what the world answered."""
-    status: Literal["done", "failed", "refused"] = (
-        "failed" if outcome.status == "unknown" else outcome.status
-    )
-    return ActFinished(ticket=ticket, status=status, outcome=journal.put(outcome))
+def finished(ticket: Digest, outcome: Outcome, journal: Journal) -> ActFinished | ActInDoubt:
+    """The event that records what the world answered; where nobody knows, the act is in doubt."""
+    if outcome.status == "unknown":
+        return ActInDoubt(ticket=ticket, outcome=journal.put(outcome))
+    return ActFinished(ticket=ticket, status=outcome.status, outcome=journal.put(outcome))
 
 
-def _kept(outcome: Outcome) -> Outcome:
+def kept(outcome: Outcome, most: int = MAX_CONTENT) -> Outcome:
     """The outcome as the ledger can hold it: what was done is not forgotten for its length."""
     data = outcome.canonical()
-    if len(data) <= MAX_CONTENT:
+    if len(data) <= most:
         return Outcome.parse(data)
     cut = f"{outcome.output[:KEPT]} … (cut: the outcome was {len(data)} bytes)"
     return Outcome(status=outcome.status, output=cut)
