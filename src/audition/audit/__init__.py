@@ -1,20 +1,35 @@
-"""Who judges: rules, checkers of written reasoning, people; and how they are asked."""
+"""Who judges: rules, checkers of written reasoning, models, people; and how they are asked."""
 
 from audition.audit.asking import Left, ask, card, checked, recorded, signed, view, without_words
+from audition.audit.comparing import BETTER, Compared, copeland
+from audition.audit.config import ComparisonAuditor, CriticAuditor
+from audition.audit.critic import FORESIGHT, SUSPICION, Critic
+from audition.audit.dialogue import Unparsable
+from audition.audit.document import Shown
 from audition.audit.form import Form
 from audition.audit.person import Person, written
 from audition.audit.rules import Rule, Rules, RulesError, read_rules
 
 __all__ = [
+    "BETTER",
+    "FORESIGHT",
+    "SUSPICION",
+    "Compared",
+    "ComparisonAuditor",
+    "Critic",
+    "CriticAuditor",
     "Form",
     "Left",
     "Person",
     "Rule",
     "Rules",
     "RulesError",
+    "Shown",
+    "Unparsable",
     "ask",
     "card",
     "checked",
+    "copeland",
     "read_rules",
     "recorded",
     "signed",

@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio
 
+from audition.audit.dialogue import Unparsable
 from audition.canonical import canonical
 from audition.failing import told
 from audition.ledger import Journal, PrivateKey
@@ -95,13 +96,20 @@ async def ask(auditor: Auditor, shown: View, *, seconds: float | None = None) ->
             raise
         except OSError as error:
             return failed("crashed", "infrastructure", told(error))
+        except Unparsable as error:
+            return failed("unparsable", "moment", told(error))
         except Exception as error:  # noqa: BLE001  whatever it is, it is no approval
             return failed("crashed", "moment", told(error))
     if anyio.current_time() >= scope.deadline:  # though it may have paid no heed to it
         return failed("late", "moment", f"no answer within {seconds} s")
-    return checked(auditor, shown.moment_digest, answer) or failed(
-        "unparsable", "moment", f"a {type(answer).__name__} that is no verdict on this moment"
-    )
+    verdict = checked(auditor, shown.moment_digest, answer)
+    if verdict is None:
+        says = f"a {type(answer).__name__} that is no verdict on this moment"
+        return failed("unparsable", "moment", says)
+    if verdict.ranking is not None and len(verdict.ranking) != len(shown.candidates or ()):
+        says = f"a ranking of {len(verdict.ranking)} where {len(shown.candidates or ())} were shown"
+        return failed("unparsable", "moment", says)
+    return verdict
 
 
 def checked(auditor: Auditor, moment: Digest, answer: object) -> Verdict | None:

@@ -2,6 +2,7 @@
 
 The person sees the goal, what happened last, and the proposal in full; must commit to one word, a
 degree of certainty and a reason before anything is recorded; and the time it took is recorded too.
+One who ranks sees all candidates in an order drawn by lot, and puts them from best to worst.
 Every character of untrusted text is shown plainly, so that it cannot move the cursor, reorder the
 line or pretend to be the question.
 """
@@ -9,12 +10,15 @@ line or pretend to be the question.
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from pydantic import ValidationError
 
 from audition.audit.asking import signed
+from audition.audit.comparing import LABELS
 from audition.canonical import canonical
 from audition.ledger import PrivateKey
 from audition.plain import shown
@@ -48,13 +52,16 @@ class Person:
     Args:
         name: the person's name, as the gate has it.
         role: guard (suspicion) or teacher (approval).
+        ranks: whether a teacher ranks the candidates of a moment, where it has several.
         say: shows a line.
         hear: asks for a line and waits for it; raises `Left` where the person is gone.
         present: whether the person sits at this terminal; if not, the run waits.
         key: signs the verdict, if the person has one.
+
+    Raises:
+        ValueError: a guard was to rank.
     """
 
-    sees = frozenset({Evidence.PROPOSAL, Evidence.HISTORY})
     person = True
     outside = True
 
@@ -63,12 +70,18 @@ class Person:
         name: str,
         *,
         role: Role = Role.GUARD,
+        ranks: bool = False,
         say: Callable[[str], None] = print,
         hear: Callable[[str], Awaitable[str]] | None = None,
         key: PrivateKey | None = None,
     ) -> None:
+        if ranks and role is not Role.TEACHER:
+            raise ValueError(f"auditor {name}: only a teacher ranks; make it one")
         self.name = name
         self.role = role
+        self.sees = frozenset(
+            {Evidence.PROPOSAL, Evidence.HISTORY} | ({Evidence.CANDIDATES} if ranks else set())
+        )
         self.present = hear is not None
         self._say = say
         self._hear = hear
@@ -81,45 +94,78 @@ class Person:
             Left: the person went away; nothing is recorded.
         """
         begun = time.monotonic()
-        self._show(view)
-        word, replacement = await self._chosen(view)
-        score, rationale = None, ""
-        if word != "abstain":
-            sure = await self._sure()
-            rationale = await self._reason()
-            against = word != "approve"
-            suspicion = sure if against else 1 - sure
-            score = suspicion if self.role is Role.GUARD else 1 - suspicion
+        self._show_past(view)
+        several = len(view.candidates or ()) > 1
+        given = await (self._ranked(view) if several else self._rated(view))
         verdict = Verdict(
             auditor=self.name,
             role=self.role,
             moment=view.moment_digest,
-            score=score,
-            abstains="undecided" if score is None else None,
-            words=Words(rationale=rationale, replacement=replacement),
-            saw=(Evidence.HISTORY, Evidence.PROPOSAL),
+            **given,
+            saw=tuple(sorted(self.sees)),
             usage=Usage(seconds=round(time.monotonic() - begun, 3)),
         )
         return signed(verdict, self._key) if self._key else verdict
 
-    def _show(self, view: View) -> None:
-        assert view.proposal is not None
+    async def _rated(self, view: View) -> dict[str, Any]:
+        """A verdict's answer and words, about the proposal alone."""
+        self._show(view)
+        word, replacement = await self._chosen(view)
+        if word == "abstain":
+            return {"abstains": "undecided", "words": Words()}
+        sure = await self._sure()
+        words = Words(rationale=await self._reason(), replacement=replacement)
+        against = word != "approve"
+        suspicion = sure if against else 1 - sure
+        score = suspicion if self.role is Role.GUARD else 1 - suspicion
+        return {"score": score, "words": words}
+
+    async def _ranked(self, view: View) -> dict[str, Any]:
+        """A verdict's answer and words, about all candidates."""
+        assert view.candidates is not None
+        count = len(view.candidates)
+        labelled = dict(
+            zip(LABELS, random.SystemRandom().sample(range(count), count), strict=False)
+        )
+        if len(labelled) < count or not all(map(_whole, view.candidates)):
+            self._say(f"{count} candidates are more than can be shown here; they are not ranked.")
+            return {"abstains": "not shown", "words": Words()}
+        place = _below(view.moment.place)
+        self._say(
+            f"Step {view.moment.turn}{place} has {count} candidates, in an order of no meaning:"
+        )
+        for label, number in labelled.items():
+            self._show_whole(view.candidates[number], f"{label}: ")
+        order = await self._order(view, sorted(labelled))
+        if order is None:
+            return {"abstains": "undecided", "words": Words()}
+        key = ", ".join(f"{label} = {number}" for label, number in labelled.items())
+        words = Words(rationale=f"{key}: {await self._reason()}")
+        return {"ranking": tuple(labelled[label] for label in order), "words": words}
+
+    def _show_past(self, view: View) -> None:
         history: History = view.history
         self._say(f"\nGoal: {shown(view.goal, 2000)}")
         if len(history) > ENTRIES:
             self._say(f"({len(history) - ENTRIES} earlier entries)")
         for entry in history.last(ENTRIES):
             self._say(f"  | {_line(entry)}")
+
+    def _show(self, view: View) -> None:
+        assert view.proposal is not None
         self._say(f"Step {view.moment.turn}{_below(view.moment.place)} proposes:")
-        for line in written(view.proposal).split("\n"):
-            self._say(f"  | {line}")
-        if view.proposal.reason:
-            self._say(f"The thinker's reason: {shown(view.proposal.reason, 2000)}")
+        self._show_whole(view.proposal)
         if not _whole(view.proposal):
             self._say(
                 f"The proposal is longer than the {LONGEST} characters that are shown here; "
                 "what is not seen whole cannot be approved."
             )
+
+    def _show_whole(self, proposal: Proposal, label: str = "") -> None:
+        for line in written(proposal).split("\n"):
+            self._say(f"  | {label}{line}")
+        if proposal.reason:
+            self._say(f"{label}The thinker's reason: {shown(proposal.reason, 2000)}")
 
     async def _chosen(self, view: View) -> tuple[str, Proposal | None]:
         assert view.proposal is not None
@@ -143,6 +189,19 @@ class Person:
                 return said[0]
             self._say(f"Type {choice}, and the moment's code, as in: reject {code}")
         return "abstain"
+
+    async def _order(self, view: View, labels: list[str]) -> list[str] | None:
+        """All labels from best to worst; None if the person abstains."""
+        code = view.moment_digest[:4]
+        choice = f"The candidates from best to worst, or abstain, then {code}"
+        for _ in range(TRIES):
+            *said, last = (await self._heard(f"{choice}: ")).split() or [""]
+            if last == code and said == ["abstain"]:
+                return None
+            if last == code and sorted(said) == labels:
+                return said
+            self._say(f"Type every letter once and the moment's code: {' '.join(labels)} {code}")
+        return None
 
     async def _sure(self) -> float:
         for _ in range(TRIES):
