@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -44,16 +45,21 @@ class Line(Frozen):
     """Commands to run in the box, in order."""
     propose: Proposal
     """The step put forward; an act's argument or an answer may be `$stdout` or `$found`."""
+    variants: tuple[Proposal, ...] = ()
+    """Other steps that are as likely to be put forward, drawn anew in every call."""
 
 
 class Scripted:
     """Plays a script, one line a step, whatever becomes of the steps.
 
-    It holds no state: the number of steps behind it says which line is next.
+    The number of steps behind it says which line is next.
 
     Raises:
         ValueError: a line names what nothing stands for, such as `$stdot`.
     """
+
+    stateless = True
+    """All that it knows is in the call and in the box, so that a second call is as the first."""
 
     def __init__(
         self, script: Sequence[Line], *, library: Library | None = None, name: str = "scripted"
@@ -61,7 +67,7 @@ class Scripted:
         self.name = name
         self.script = tuple(script)
         for number, line in enumerate(self.script, 1):
-            for name in _named(line.propose):
+            for name in (name for step in _steps(line) for name in _named(step)):
                 if name not in (STDOUT, FOUND):
                     raise ValueError(
                         f"step {number}: nothing stands for {name[:60]!r}; known: {STDOUT}, {FOUND}"
@@ -70,7 +76,10 @@ class Scripted:
 
     def configuration(self) -> Digest:
         """Digest of the script, which a run is opened with."""
-        return digest_value([digest_of(line) for line in self.script])
+        lines = [digest_of(line) for line in self.script]
+        if self.library is None:
+            return digest_value(lines)
+        return digest_value({"script": lines, "library": self.library.digest()})
 
     async def think(self, history: History, box: Box) -> Thought:
         """Run the line's commands in the box, then propose its step."""
@@ -86,7 +95,7 @@ class Scripted:
         return Thought(
             content=line.think,
             calls=tuple(calls),
-            proposal=_filled(line.propose, known),
+            proposal=_filled(secrets.choice(_steps(line)), known),
             usage=Usage(seconds=time.monotonic() - begun, calls=len(calls) + bool(line.search)),
         )
 
@@ -95,6 +104,10 @@ class Scripted:
             raise ValueError("the script searches, but the thinker has no library")
         hits = self.library.search(query)
         return "\n".join(f"{hit.path}: {hit.excerpt}" for hit in hits)
+
+
+def _steps(line: Line) -> tuple[Proposal, ...]:
+    return line.propose, *line.variants
 
 
 def _named(proposal: Proposal) -> Iterator[str]:
