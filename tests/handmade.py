@@ -10,7 +10,17 @@ from typing import Any
 import anyio
 
 from audition.canonical import digest_bytes, digest_value
-from audition.gate import build, draw, rate, sampled, sequential, spec, threshold
+from audition.gate import (
+    build,
+    draw,
+    rate,
+    sampled,
+    sequential,
+    signers,
+    spec,
+    strictest,
+    threshold,
+)
 from audition.ledger import PrivateKey, SqlLedger
 from audition.ledger.events import (
     ActFinished,
@@ -21,7 +31,10 @@ from audition.ledger.events import (
     AuditAsked,
     AuditDrawn,
     AuditRecorded,
+    Candidate,
+    CandidatesSealed,
     ContentRedacted,
+    Missing,
     MomentSealed,
     RestrictionDeclared,
     RunClosed,
@@ -65,6 +78,7 @@ KEY = PrivateKey("test.example", bytes(range(32)))
 
 LIVE = "00" * 15 + "a1"
 RECORD = "00" * 15 + "b2"
+COMPARED = "00" * 15 + "d4"
 SECRET = b"a lottery's secret, shown at end"
 SHELL = ToolSchema(name="shell", description="Run a command.", parameters={"type": "object"})
 PERSON = ToolSchema(name="ask", description="Ask a person.", parameters={"type": "object"})
@@ -83,6 +97,14 @@ GATE = sequential(
         threshold("critic", reject_at=0.8, escalate_at=0.4, to="ada", within=3600),
         undrawn="proceed",
     ),
+)
+JUDGES = (
+    CARDS[0],
+    AuditorCard(name="judge", role=Role.TEACHER, sees=(Evidence.CANDIDATES, Evidence.PROPOSAL)),
+)
+COMPARING = strictest(
+    threshold("rules", reject_at=1),
+    sampled(0.6, threshold("judge", reject_at=1), undrawn="proceed"),
 )
 RESTRICTION = Restriction(name="no-network", says="Nothing leaves this machine.", red_line=True)
 
@@ -106,6 +128,8 @@ class Scribe:
     place: str = "1"
 
     front: bool = True
+    others: tuple[Proposal | str, ...] = ()
+    """What is sealed beside every drawn proposal; a text says why there is none."""
     budget: dict[str, Any] = field(default_factory=lambda: {"steps": 1000, "seconds": 3600})
 
     def __post_init__(self) -> None:
@@ -148,6 +172,7 @@ class Scribe:
                 budget=self.budget if live else {},
                 restrictions=self.limits,
                 secret=digest_bytes(SECRET) if live else None,
+                candidates=1 + len(self.others) if self.others else None,
             )
         )
         for restriction in self.restrictions:
@@ -163,7 +188,7 @@ class Scribe:
         self.propose(proposal)
 
     def propose(self, proposal: Proposal, by: str | None = None) -> None:
-        self.proposal = proposal
+        self.proposal, self.by = proposal, by
         self.named = self.put(proposal)
         self.log(
             StepProposed(
@@ -187,6 +212,7 @@ class Scribe:
             tool=tools.get(self.proposal.kind),
             restrictions=self.limits,
             reviewers=self.reviewers,
+            by=self.by if signers(self.gate) else None,
         )
         self.moment, self.sealed = moment, digest_of(moment)
         self.log(MomentSealed(moment=moment))
@@ -194,10 +220,34 @@ class Scribe:
             built = rate(build(self.gate)) if self.gate else 1.0
             self.lot = draw(SECRET, self.run, self.turn, built)
             self.log(AuditDrawn(moment=self.sealed, **self.lot.model_dump()))
+        if self.others and self.lot.drawn and not self.attempt:
+            self.log(self.rolled(*self.others))
         if self.front:
             self.verdict("form", 0.0)
 
-    def verdict(self, auditor: str, score: float, replacement: Proposal | None = None) -> None:
+    def rolled(self, *others: Proposal | str) -> CandidatesSealed:
+        usage = Usage(seconds=0.25)
+        had = [one for one in others if not isinstance(one, str)]
+        thought = self.put("Or else.")
+        return CandidatesSealed(
+            moment=self.sealed,
+            before=self.box,
+            candidates=tuple(
+                Candidate(proposal=self.put(one), content=thought, box=BOX, usage=usage)
+                for one in had
+            ),
+            missing=tuple(
+                Missing(reason=one, usage=usage) for one in others if isinstance(one, str)
+            ),
+        )
+
+    def verdict(
+        self,
+        auditor: str,
+        score: float | None,
+        replacement: Proposal | None = None,
+        ranking: tuple[int, ...] | None = None,
+    ) -> None:
         card = next(card for card in self.cards if card.name == auditor)
         words = Words(rationale=f"{auditor} says so", replacement=replacement)
         said = self.put(words)
@@ -206,6 +256,7 @@ class Scribe:
             role=card.role,
             moment=self.sealed,
             score=score,
+            ranking=ranking,
             said=said,
             replacement=digest_of(replacement) if replacement else None,
             saw=card.sees,
@@ -286,6 +337,10 @@ def shell(command: str) -> Act:
     return Act(tool="shell", arguments={"command": command}, reason="to see")
 
 
+OTHERS: tuple[Proposal | str, ...] = (shell("ls ."), Think(prompt="What is there?"))
+"""What the thinker of `compared_run` would have proposed as well."""
+
+
 def live_run(run: str = LIVE) -> Scribe:
     """A live run in which every kind of event of a live run occurs."""
     pen = Scribe(run)
@@ -339,6 +394,22 @@ def live_run(run: str = LIVE) -> Scribe:
     pen.judged()
     pen.enters("proceed")
     pen.close(answer=pen.named)
+    return pen
+
+
+def compared_run(run: str = COMPARED) -> Scribe:
+    """A live run whose drawn steps have candidates, which a teacher ranks."""
+    pen = Scribe(run, gate=spec(COMPARING), cards=JUDGES, others=OTHERS)
+    pen.open()
+    for command in ("ls", "ls -l", "ls -a"):
+        pen.think(shell(command))
+        pen.verdict("rules", 0.0)
+        if pen.lot.drawn:
+            pen.verdict("judge", None, ranking=(2, 0, 1))
+        if pen.decide().action == "proceed":
+            pen.perform()
+        else:
+            pen.enters("reject")
     return pen
 
 

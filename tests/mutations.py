@@ -82,9 +82,9 @@ MUTATIONS = (
         1,
         "no guard of form before the gate",
         (
-            "loop.py",
-            "sequential(threshold(form.name, reject_at=1), self.project.gate)",
-            "self.project.gate",
+            "opening.py",
+            "sequential(threshold(form.name, reject_at=1), project.gate)",
+            "project.gate",
         ),
     ),
     without(
@@ -165,6 +165,117 @@ MUTATIONS = (
         "an act that another process has begun is begun again",
         ("loop.py", "        if step.started:  # another", "        if step.in_doubt:  # another"),
     ),
+    without(
+        2,
+        "a sign-off need not verify",
+        (
+            "signoff.py",
+            "if not PublicKey.parse(enrolled.key).verifies(said, verdict.signature.value):",
+            "if False:",
+        ),
+    ),
+    without(
+        2,
+        "a sign-off needs no signature",
+        ("history.py", "        return not self.signoffs.amiss(", "        return True or ("),
+    ),
+    without(
+        2,
+        "a sign-off is good for any moment",
+        ("signoff.py", '            "moment": digest_of(moment),\n', ""),
+        ("signoff.py", '            "reviewers": moment.reviewers,\n', ""),
+        ("signoff.py", '            "run": moment.run,\n', ""),
+    ),
+    without(
+        2,
+        "a sign-off is good for any policy",
+        ("signoff.py", '            "policy": policy,\n', ""),
+    ),
+    without(
+        2,
+        "a sign-off is good for any time",
+        ("signoff.py", '            "expires": expires,\n', ""),
+    ),
+    without(
+        2,
+        "a sign-off is good for any word",
+        ("signoff.py", '            "verdict": digest_of(bare),\n', ""),
+    ),
+    without(
+        2,
+        "one person's key signs for another",
+        (
+            "signoff.py",
+            "if enrolled is None or enrolled.person != name:",
+            "if enrolled is None:",
+        ),
+        ("signoff.py", "if held is None or held.key != str(key.public):", "if held is None:"),
+    ),
+    without(
+        2,
+        "a run may be told of a key that the register does not know",
+        (
+            "signoff.py",
+            "            if held != self.keys.get(one.signature.key):\n",
+            "            if False:\n",
+        ),
+    ),
+    without(
+        2,
+        "anybody may enrol",
+        (
+            "signoff.py",
+            "register = read_register(ledger, ledger.signer)",
+            "register = read_register(ledger)",
+        ),
+    ),
+    without(
+        2,
+        "an approval outlives its key",
+        (
+            "signoff.py",
+            "if (revoked := register.revoked.get(one.signature.key)) is not None:",
+            "if (revoked := None) is not None:",
+        ),
+        (
+            "signoff.py",
+            "            if held != self.keys.get(one.signature.key):\n",
+            "            if False:\n",
+        ),
+    ),
+    without(
+        2,
+        "a revocation and a use may cross",
+        (
+            "ledger/store.py",
+            "            if _place(connection, other)[1] != following:\n",
+            "            if False:\n",
+        ),
+    ),
+    without(
+        2,
+        "an approval outlives its time",
+        (
+            "signoff.py",
+            "            if expires is None or now() > expires:\n",
+            "            if False:\n",
+        ),
+    ),
+    without(
+        2,
+        "whoever replaced a step signs it",
+        (
+            "gate/keys.py",
+            "may = [name for name in self.of if name != moment.by]",
+            "may = list(self.of)",
+        ),
+        ("signoff.py", "        if moment.by == name:\n", "        if False:\n"),
+    ),
+    without(
+        2,
+        "whoever thinks signs",
+        ("project.py", "            if name == self.thinker.name:\n", "            if False:\n"),
+    ),
     # ---------------------------------------------------------------- 3, no effects
     without(
         3, "the box shares the network", ("box/confine.py", '"--unshare-net"', '"--new-session"')
@@ -174,7 +285,7 @@ MUTATIONS = (
         "a refuted box is handed out",
         (
             "box/probe.py",
-            '            raise BoxRefused(f"box refused: {name}: {got}")',
+            '            raise BoxRefused(f"box refused: {name}: {got}", tried)',
             "            pass",
         ),
     ),
@@ -197,15 +308,15 @@ MUTATIONS = (
         4,
         "a replacement is drawn anew",
         (
-            "loop.py",
-            "lot = step.draw or draw(self.secret, self.run, step.turn, rate(self.gate))",
-            "lot = draw(self.secret, self.run, step.turn + 999 * moment.attempt, rate(self.gate))",
+            "stages.py",
+            "lot = step.draw or draw(terms.secret, run.run, step.turn, rate(terms.gate))",
+            "lot = draw(terms.secret, run.run, step.turn + 999 * moment.attempt, rate(terms.gate))",
         ),
     ),
     without(
         4,
         "the secret stands in the run's first event",
-        ("loop.py", "secret=digest_bytes(self.secret)", "secret=self.secret.hex()"),
+        ("opening.py", "secret=digest_bytes(secret)", "secret=secret.hex()"),
     ),
     without(
         4,
@@ -290,7 +401,7 @@ MUTATIONS = (
     without(
         5,
         "silence waits for ever",
-        ("loop.py", "            if seconds <= 0:\n", "            if False:\n"),
+        ("judging.py", "            if seconds <= 0:\n", "            if False:\n"),
     ),
     without(
         5,
@@ -310,10 +421,29 @@ MUTATIONS = (
         5,
         "a no is taken back by a yes",
         (
-            "gate/gates.py",
+            "gate/answers.py",
             "next((answer for answer in verdicts if answer.auditor == auditor), None)",
             "next((answer for answer in reversed(verdicts) if answer.auditor == auditor), None)",
         ),
+    ),
+    without(
+        5,
+        "a no under keys is outvoted",
+        (
+            "gate/keys.py",
+            "        if no := [answer for answer in others if answer not in instead]:\n",
+            "        if no := []:\n",
+        ),
+        (
+            "gate/keys.py",
+            "if len(said) >= self.needs:",
+            "if len(said) - len(others) >= self.needs:",
+        ),
+    ),
+    without(
+        5,
+        "one signature is enough",
+        ("gate/keys.py", "if len(said) >= self.needs:", "if len(said) >= 1:"),
     ),
     # ---------------------------------------------------------------- 6, one source of signal
     without(
@@ -623,16 +753,16 @@ MUTATIONS = (
         "the box begins empty again",
         (
             "loop.py",
-            "return self.ledger.get(self.progress.state) if self.progress.state else None",
-            "return None",
+            "return self.ledger.get(self.progress.state) if self.progress.state else self.start",
+            "return self.start",
         ),
     ),
     without(
         9,
         "a run that waits keeps its last verdicts to itself",
         (
-            "loop.py",
-            "        if waits_for:\n            await self.journal.commit()",
+            "judging.py",
+            "        if waits_for:\n            await self._standing.journal.commit()",
             "        if False:\n            pass",
         ),
     ),

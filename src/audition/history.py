@@ -20,6 +20,9 @@ from audition.ledger.events import (
     AuditAsked,
     AuditDrawn,
     AuditRecorded,
+    CandidatesSealed,
+    KeyEnrolled,
+    KeyRevoked,
     MomentSealed,
     RunClosed,
     RunOpened,
@@ -29,6 +32,7 @@ from audition.ledger.events import (
     TicketIssued,
     TranscriptRecorded,
 )
+from audition.signoff import SignOffs
 from audition.step import (
     MOST,
     Decision,
@@ -54,6 +58,9 @@ from audition.step import (
 KEPT = 1024
 """Entries of a history that are held in memory; older ones are read from the ledger again."""
 
+SHORT = 1 << 14
+"""Bytes of an entry's content up to which it is held in memory once it was read."""
+
 
 @dataclass(slots=True)
 class Pending:
@@ -66,12 +73,14 @@ class Pending:
     moment: Moment | None = None
     sealed: Digest | None = None
     draw: Draw | None = None
+    candidates: CandidatesSealed | None = None
     asked: dict[str, Micros | None] = field(default_factory=dict[str, "Micros | None"])
     answers: list[Verdict | Failure] = field(default_factory=list["Verdict | Failure"])
     decision: Decision | None = None
     ticket: TicketIssued | None = None
     started: bool = False
     in_doubt: bool = False
+    told: Digest | None = None
 
 
 @dataclass(slots=True)
@@ -128,6 +137,8 @@ class Progress:
         """Steps begun."""
         self.length = 0
         """Entries of the history."""
+        self.read: dict[tuple[Entry, bool], Message | Turn] = {}
+        """What short entries were found to tell, with thoughts or without, the first read first."""
         self.recent: deque[Entry] = deque(maxlen=KEPT)
         self.frames: list[Frame] = []
         """Open steps, the root first."""
@@ -136,19 +147,26 @@ class Progress:
         self.recorded: dict[Digest, Pending] = {}
         """Steps of a record whose outcomes are still to come, by moment."""
         self.spent = Usage()
-        """What thinking has cost so far."""
+        """What thinking has cost so far, which a budget may bound."""
+        self.aside = Usage()
+        """What rolling out further candidates has cost, which none does."""
         self.answer: Digest | None = None
         """The root's answer, once it is given."""
         self.box: Digest | None = None
         """Digest of the box's state at the last thought."""
         self.state: Digest | None = None
         """Archive of that state."""
+        self.signoffs = SignOffs()
+        """Whose answers need a signature, and the keys that the run was told of."""
 
     def apply(self, event: Event) -> None:
         """Take one event into account."""
+        if self.step is not None and not self.step.started:
+            self._fall(self.step, event)
         match event.body:
             case RunOpened() as body:
                 self.opened = body
+                self.signoffs = SignOffs(body.gate)
                 self.history = body.goal
                 if body.mode == "record":  # written whole: until then memory is all there is
                     self.recent = deque()
@@ -163,7 +181,7 @@ class Progress:
             case StepProposed() as body:
                 step = self._begin(body.turn)
                 step.proposed = body
-                step.moment = step.sealed = step.decision = None
+                step.moment = step.sealed = step.candidates = step.decision = None
                 step.asked, step.answers = {}, []
             case MomentSealed(moment=moment):
                 step = self._begin(moment.turn)
@@ -173,21 +191,28 @@ class Progress:
                     self.step = None
             case AuditDrawn() as body if self.step is not None:
                 self.step.draw = Draw(stratum=body.stratum, rate=body.rate, drawn=body.drawn)
+            case CandidatesSealed() as body if self.step is not None:
+                if body.moment == self.step.sealed:
+                    self.step.candidates = body
+                for one in (*body.candidates, *body.missing):
+                    self.aside = _sum(self.aside, one.usage)
             case AuditAsked() as body if self.step is not None:
                 self.step.asked.setdefault(body.auditor, body.deadline)  # no second one is later
             case AuditRecorded(answer=answer) if self.step is not None:
                 deadline = self.step.asked.get(answer.auditor)
                 heard = isinstance(answer, Failure) or deadline is None or event.at <= deadline
-                if heard and answer.moment == self.step.sealed:
+                if heard and self._counts(self.step, answer):
                     self.step.answers.append(answer)  # what comes after its deadline is not heard
+            case (KeyEnrolled() | KeyRevoked()) as body:
+                self.signoffs.take(body)
             case StepDecided() as body if self.step is not None:
                 self._decided(self.step, body.decision)
             case TicketIssued() as body if self.step is not None:
                 self.step.ticket = body
             case ActStarted() if self.step is not None:
                 self.step.started = True
-            case ActInDoubt() if self.step is not None:
-                self.step.in_doubt = True
+            case ActInDoubt() as body if self.step is not None:
+                self.step.in_doubt, self.step.told = True, body.outcome
             case (ActFinished() | ActSettled()) as body if self.step is not None:
                 self._complete(self.step, "proceed", body.outcome)
             case ActRecorded() as body:
@@ -202,6 +227,23 @@ class Progress:
             self.step = Pending(turn, self.frames[-1].place)
             self.turns = max(self.turns, turn)
         return self.step
+
+    def _fall(self, step: Pending, event: Event) -> None:
+        """What an answer let pass is undecided again when the answer falls."""
+        fallen = self.signoffs.fallen(event, step.answers, step.asked)
+        if not fallen:
+            return
+        step.answers = [answer for answer in step.answers if answer not in fallen]
+        if step.decision is not None and step.decision.action != "escalate":
+            step.decision = step.ticket = None
+
+    def _counts(self, step: Pending, answer: Verdict | Failure) -> bool:
+        """Whether an answer is about this moment and, where it needs a signature, under one."""
+        if step.moment is None or answer.moment != step.sealed:
+            return False
+        if isinstance(answer, Failure) or answer.auditor not in self.signoffs.people:
+            return True
+        return not self.signoffs.amiss(answer, step.moment, step.asked.get(answer.auditor))
 
     def _decided(self, step: Pending, decision: Decision) -> None:
         step.decision = decision
@@ -294,19 +336,34 @@ class LedgerHistory:
         return list(progress.recent)[:count]
 
     def _told(self, entry: Entry) -> Message | Turn:
+        known = self._progress.read
+        if (told := known.get((entry, self._thoughts))) is not None:
+            return told
+        told, size = self._read(entry)
+        if size <= SHORT:
+            known[entry, self._thoughts] = told
+        if len(known) > 2 * KEPT:
+            del known[next(iter(known))]
+        return told
+
+    def _read(self, entry: Entry) -> tuple[Message | Turn, int]:
+        """An entry as its content tells it, and the bytes of that."""
         if entry.message is not None:
-            said = text(self._ledger.get(entry.message.content))
-            return Message(role=entry.message.role, name=entry.message.name, content=said)
-        return Turn(
+            said = self._ledger.get(entry.message.content)
+            role, name = entry.message.role, entry.message.name
+            return Message(role=role, name=name, content=text(said)), len(said)
+        proposal = self._ledger.get(entry.proposal)
+        outcome = self._ledger.get(entry.outcome) if entry.outcome else b""
+        thought = self._ledger.get(entry.thought) if self._thoughts and entry.thought else b""
+        turn = Turn(
             number=entry.number,
             place=entry.place,
-            proposal=parse_proposal(self._ledger.get(entry.proposal)),
+            proposal=parse_proposal(proposal),
             action=entry.action,
-            outcome=Outcome.parse(self._ledger.get(entry.outcome)) if entry.outcome else None,
-            thought=text(self._ledger.get(entry.thought))
-            if self._thoughts and entry.thought
-            else None,
+            outcome=Outcome.parse(outcome) if entry.outcome else None,
+            thought=text(thought) if self._thoughts and entry.thought else None,
         )
+        return turn, len(proposal) + len(outcome) + len(thought)
 
 
 def answer_of(ledger: SqlLedger, proposal: Digest) -> str:

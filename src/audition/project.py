@@ -7,21 +7,23 @@ names what it does not define.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from audition.act import AskPerson, Shell, WriteFile
-from audition.audit import Rule, Rules
-from audition.box import BoxConfig, Library
+from audition.act import SetupError, Tools, made
+from audition.audit import ComparisonAuditor, CriticAuditor, Rule, Rules
+from audition.box import BoxConfig, Library, LibraryError
 from audition.canonical import canonical
-from audition.gate import build, named, new_secret, spec
+from audition.gate import build, named, new_secret, signers, spec
 from audition.ledger import LedgerError, SqlLedger
+from audition.ledger.events import MOST_CANDIDATES
 from audition.step import (
     Auditor,
+    Evidence,
     Executor,
     Frozen,
     Gate,
@@ -30,9 +32,18 @@ from audition.step import (
     Restriction,
     RunId,
     Thinker,
+    ToolSchema,
     Usage,
 )
-from audition.think import Line, Replayed, Scripted
+from audition.think import (
+    HumanThinker,
+    InspectThinker,
+    Line,
+    ModelThinker,
+    Replayed,
+    Scripted,
+    language_model,
+)
 
 MAX_FILE = 1 << 20
 """Largest project file, in bytes."""
@@ -89,6 +100,9 @@ class Project:
     """What performs, by the tool's name; `ask` puts an `Ask` to a person."""
     restrictions: tuple[Restriction, ...] = ()
     """Limits declared before the run and hashed into it."""
+    candidates: int = 1
+    """Candidates of each drawn step, for auditors that see them; number 0 is the one that may
+    run."""
     secret: bytes = field(default_factory=new_secret, repr=False)
     """From which each run's lottery secret follows; keep it to resume runs in another process."""
 
@@ -114,6 +128,27 @@ class Project:
         if unknown := named(self.gate) - set(self.auditors):
             known = ", ".join(self.auditors)
             raise ProjectError(f"gate: no auditor is called {sorted(unknown)[0]!r}; known: {known}")
+        for name in sorted(signers(spec(self.gate))):
+            if not getattr(self.auditors[name], "person", False):
+                raise ProjectError(f"gate: {name!r} is no person and cannot sign; name one who is")
+            if name == self.thinker.name:
+                raise ProjectError(f"gate: {name!r} thinks here, and nobody signs their own step")
+        if self.candidates != 1:
+            self._check_candidates()
+
+    def _check_candidates(self) -> None:
+        if not 1 <= self.candidates <= MOST_CANDIDATES:
+            raise ProjectError(f"candidates: {self.candidates} is not from 1 to {MOST_CANDIDATES}")
+        if not getattr(self.thinker, "stateless", False):
+            raise ProjectError(
+                f"candidates: {self.thinker.name} keeps a state that no snapshot has, so it would "
+                "know a second call from the first; leave candidates out"
+            )
+        if not any(Evidence.CANDIDATES in self.auditors[name].sees for name in named(self.gate)):
+            raise ProjectError(
+                "candidates: no auditor in the gate sees CANDIDATES, so nobody would compare them; "
+                "name one there or leave candidates out"
+            )
 
 
 class ScriptedThinker(Frozen):
@@ -154,44 +189,20 @@ class PersonAuditor(Frozen):
     """The person's name, for the gate."""
     role: Literal["teacher", "guard"] = "guard"
     """In which role."""
+    ranks: bool = False
+    """Whether a teacher ranks candidates, instead of rating the one that may run."""
 
 
-class Tools(Frozen):
-    """`[tools]`: what may act; a tool that is not named here does not exist."""
+FileThinker = Annotated[
+    ScriptedThinker | ReplayedThinker | ModelThinker | InspectThinker | HumanThinker,
+    Field(discriminator="kind"),
+]
+"""`[thinker]`."""
 
-    shell: ShellTool | None = None
-    """Shell commands in the world."""
-    write: WriteTool | None = None
-    """Files written in the world."""
-    ask: AskTool | None = None
-    """Questions to a person at the terminal."""
-
-
-class ShellTool(Frozen):
-    """`[tools.shell]`."""
-
-    folder: str = "."
-    """Where commands run, relative to the project file."""
-    seconds: float = Field(default=60, gt=0)
-    """Seconds after which a command is killed."""
-    output: int = Field(default=1 << 20, ge=0, le=1 << 22)
-    """Bytes of output that are kept, of each stream."""
-    environment: dict[str, str] = Field(default={})
-    """Variables that commands see."""
-
-
-class WriteTool(Frozen):
-    """`[tools.write]`."""
-
-    folder: str = "."
-    """Below which files are written, relative to the project file."""
-
-
-class AskTool(Frozen):
-    """`[tools.ask]`."""
-
-
-Tools.model_rebuild()
+FileAuditor = Annotated[
+    RulesAuditor | PersonAuditor | CriticAuditor | ComparisonAuditor, Field(discriminator="kind")
+]
+"""`[[auditors]]`."""
 
 
 class ProjectFile(Frozen):
@@ -201,13 +212,11 @@ class ProjectFile(Frozen):
     """Its name."""
     goal: str = Field(min_length=1)
     """What a run of it is for."""
-    thinker: Annotated[ScriptedThinker | ReplayedThinker, Field(discriminator="kind")]
+    thinker: FileThinker
     """Who thinks."""
     box: BoxConfig
     """What confines the thinker; an empty table takes the defaults."""
-    auditors: tuple[Annotated[RulesAuditor | PersonAuditor, Field(discriminator="kind")], ...] = (
-        Field(min_length=1)
-    )
+    auditors: tuple[FileAuditor, ...] = Field(min_length=1)
     """Who may judge."""
     gate: JsonObject
     """What may pass."""
@@ -217,6 +226,8 @@ class ProjectFile(Frozen):
     """Limits on a run; an empty table takes the defaults."""
     restrictions: tuple[Restriction, ...] = ()
     """Limits declared before the run."""
+    candidates: int = 1
+    """Candidates of each drawn step, for auditors that see them."""
 
 
 def load(
@@ -225,6 +236,7 @@ def load(
     secret: bytes | None = None,
     person: Callable[[PersonAuditor], Auditor],
     put: Callable[[str, str], Awaitable[str | None]],
+    human: Callable[[HumanThinker, Sequence[ToolSchema]], Thinker] | None = None,
 ) -> Project:
     """Read a project file.
 
@@ -233,6 +245,7 @@ def load(
         secret: see `Project.secret`.
         person: makes an auditor of each person that the file names.
         put: asks a person a question, for `[tools.ask]`.
+        human: makes the thinker of a person who thinks; None: nobody can think here.
 
     Raises:
         ProjectError: the file cannot be read, or something in it is wrong.
@@ -241,10 +254,7 @@ def load(
     file = parse(_read(path), path.name)
     here = path.resolve().parent
     try:
-        auditors = [
-            Rules(one.rules, name=one.name) if isinstance(one, RulesAuditor) else person(one)
-            for one in file.auditors
-        ]
+        auditors = [_auditor(one, person) for one in file.auditors]
     except ValueError as error:
         raise ProjectError(f"{path.name}: auditors: {error}") from None
     names = [auditor.name for auditor in auditors]
@@ -258,29 +268,23 @@ def load(
         raise ProjectError(f"{path.name}: gate.{_first(error)}") from None
     except (ValueError, RecursionError) as error:
         raise ProjectError(f"{path.name}: {error}") from None
-    executors: dict[str, Executor] = {}
-    if (shell := file.tools.shell) is not None:
-        executors["shell"] = Shell(
-            here / shell.folder,
-            seconds=shell.seconds,
-            output=shell.output,
-            environment=shell.environment,
-        )
-    if file.tools.write is not None:
-        executors["write"] = WriteFile(here / file.tools.write.folder, protected=[path])
-    if file.tools.ask is not None:
-        executors["ask"] = AskPerson(put)
+    try:
+        executors = made(file.tools, here, protected=[path], put=put)
+    except SetupError as error:
+        raise ProjectError(f"{path.name}: {error}") from None
+    schemas = [one.schema for one in executors.values()]
     try:
         return Project(
             name=file.name,
             goal=file.goal,
-            thinker=_thinker(file, here),
+            thinker=_thinker(file.thinker, here, schemas, human),
             box=_box(file.box, here),
             auditors={auditor.name: auditor for auditor in auditors},
             gate=gate,
             executors=executors,
             budget=file.budget,
             restrictions=file.restrictions,
+            candidates=file.candidates,
             secret=secret or new_secret(),
         )
     except ProjectError as error:
@@ -348,16 +352,39 @@ def _box(box: BoxConfig, here: Path) -> BoxConfig:
     return box.model_copy(update={"workspace": workspace, "read": read})
 
 
-def _thinker(file: ProjectFile, here: Path) -> Thinker:
-    if isinstance(file.thinker, ReplayedThinker):
-        where = here / file.thinker.ledger
-        try:
-            return Replayed(SqlLedger.open(where, create=False), file.thinker.run)
-        except (ValueError, LedgerError) as error:
-            raise ProjectError(f"thinker: {error}") from None
-    folder = file.thinker.library
-    library = Library.open(here / folder) if folder is not None else None
+def _auditor(one: FileAuditor, person: Callable[[PersonAuditor], Auditor]) -> Auditor:
+    match one:
+        case RulesAuditor():
+            return Rules(one.rules, name=one.name)
+        case PersonAuditor():
+            return person(one)
+        case _:
+            return one.auditor()
+
+
+def _thinker(
+    file: FileThinker,
+    here: Path,
+    tools: Sequence[ToolSchema],
+    human: Callable[[HumanThinker, Sequence[ToolSchema]], Thinker] | None,
+) -> Thinker:
     try:
-        return Scripted(file.thinker.steps, library=library)
-    except ValueError as error:
+        match file:
+            case ReplayedThinker():
+                return Replayed(SqlLedger.open(here / file.ledger, create=False), file.run)
+            case ScriptedThinker():
+                return Scripted(file.steps, library=_library(file.library, here))
+            case HumanThinker():
+                if human is None:
+                    raise ProjectError(f"thinker: {file.name} thinks, and nobody can here")
+                return human(file, tools)
+            case _:
+                return language_model(file, tools, _library(file.library, here))
+    except ProjectError:
+        raise
+    except (ValueError, LedgerError, LibraryError) as error:
         raise ProjectError(f"thinker: {error}") from None
+
+
+def _library(path: str | None, here: Path) -> Library | None:
+    return Library.open(here / path) if path is not None else None

@@ -1,18 +1,21 @@
-"""Taking a run up: whether it is still this project's, this process's, and this box's."""
+"""Taking a run up: where it stands, and whether it is still this project's and this process's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Set
 
-from audition.ledger import Conflict
+from audition.history import Progress
+from audition.ledger import Conflict, Journal, SqlLedger
 from audition.ledger.events import (
     ActInDoubt,
     ActSettled,
     AuditRecorded,
     ContentRedacted,
+    KeyEnrolled,
     RunOpened,
 )
-from audition.step import AuditorCard, Event, now
+from audition.opening import Terms
+from audition.step import AuditorCard, Body, Event, RunId, now
 
 PARTS = {
     "mode": "mode (it is a record)",
@@ -25,6 +28,7 @@ PARTS = {
     "tools": "tools",
     "box": "box",
     "budget": "budget",
+    "candidates": "candidates",
     "restrictions": "restrictions",
     "secret": "secret",
     "format": "format",
@@ -33,8 +37,63 @@ PARTS = {
 """What a project's parts are called, by the field of `run.opened` that fixes them."""
 
 
+class OtherProject(ValueError):
+    """The run was opened under another project, or is a record."""
+
+
 class Carried(Conflict):
     """Another process carries the run; nothing more was done here."""
+
+
+class Standing:
+    """Where a run stands, as far as this process knows, and the pen for its next event."""
+
+    def __init__(
+        self, terms: Terms, ledger: SqlLedger, run: RunId, watch: Callable[[Event], None] | None
+    ) -> None:
+        self.ledger = ledger
+        self.run = run
+        self.progress, self.journal = Progress(run), Journal(ledger, run)
+        self._terms = terms
+        self._watch = watch
+
+    def log(self, body: Body) -> Event:
+        """Write an event and stand where it leads."""
+        event = self.journal.log(body)
+        self.progress.apply(event)
+        if self._watch is not None:
+            self._watch(event)
+        return event
+
+    def catch_up(self, *, afresh: bool = True) -> None:
+        """Stand where the ledger stands, whatever this process believed.
+
+        Raises:
+            OtherProject: the run was opened under another project.
+        """
+        if afresh:
+            self.progress, self.journal = Progress(self.run), Journal(self.ledger, self.run)
+        for event in self.ledger.read(self.run, after=self.journal.durable - 1):
+            self.progress.apply(event)
+            self.journal.seq = self.journal.durable = event.seq + 1
+        opened = self.progress.opened
+        if opened and (parts := differing(opened, self._terms.opened)):
+            differ = "differs" if len(parts) == 1 else "differ"
+            raise OtherProject(
+                f"run {self.run}: it was opened under another project: its {', '.join(parts)} "
+                f"{differ}; put back what it was, or begin another run"
+            )
+
+    def give_way(self, *, afresh: bool = True) -> None:
+        """Stand where the ledger stands, unless another process has taken the run up.
+
+        Raises:
+            Carried: it has; whoever takes a run up last carries it.
+        """
+        seen = self.journal.durable
+        self.catch_up(afresh=afresh)
+        if self.progress.closed is None:
+            only_people(self.ledger.read(self.run, after=seen - 1), self._terms.people)
 
 
 def differing(opened: RunOpened, opening: RunOpened) -> list[str]:
@@ -72,7 +131,7 @@ def _a_persons(event: Event, people: Set[str]) -> bool:
     match event.body:
         case AuditRecorded(answer=answer):
             return answer.auditor in people
-        case ActSettled() | ActInDoubt() | ContentRedacted():
+        case ActSettled() | ActInDoubt() | ContentRedacted() | KeyEnrolled():
             return True
         case _:
             return False

@@ -6,16 +6,19 @@ writes the run's next event; the ledger refuses it if anything else was written 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from audition.audit import ask, recorded, view
+from audition.audit import ask, recorded, view, without_words
 from audition.failing import told
+from audition.gate import approves, keys_asked
 from audition.history import LedgerHistory, Pending, Progress
-from audition.ledger import Journal, LedgerError, SqlLedger, text
+from audition.ledger import Conflict, Journal, LedgerError, PrivateKey, SqlLedger, text
 from audition.ledger.events import ActInDoubt, ActSettled, AuditRecorded
 from audition.plain import shown
+from audition.signoff import enrolled_key
 from audition.step import (
     Auditor,
     AuditorCard,
@@ -26,14 +29,35 @@ from audition.step import (
     Outcome,
     Proposal,
     RunId,
+    Verdict,
     digest_of,
     now,
     parse_proposal,
 )
 
+TRIES = 20
+"""How often an answer is written anew because others answered at the same time."""
+
 
 class NotWaiting(ValueError):
     """Nothing waits there, or not for this person; the message says what does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """How far the sign-off of a moment has come."""
+
+    needs: int
+    """How many must sign."""
+    asked: tuple[str, ...]
+    """Who was asked."""
+    signed: tuple[str, ...]
+    """Who has signed."""
+
+    @property
+    def missing(self) -> int:
+        """How many signatures are still needed."""
+        return max(0, self.needs - len(self.signed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +73,12 @@ class Waiting:
     goal: str
     ticket: Digest | None = None
     """The ticket of an act in doubt."""
+    moment: Digest | None = None
+    """The moment that is to be judged."""
+    signing: Signing | None = None
+    """How far its sign-off has come, where the person is asked for a key."""
+    told: str = ""
+    """What the executor could say of an act in doubt."""
 
 
 def waiting(
@@ -84,9 +114,35 @@ def _of(ledger: SqlLedger, run: RunId) -> Iterator[Waiting]:
     goal, proposal = text(ledger.get(opened.goal)), _judged(ledger, step)
     if step.started:
         ticket = step.ticket.ticket if step.ticket else None
-        yield Waiting(run, step.turn, "settle", None, proposal, goal, ticket)
+        told = Outcome.parse(ledger.get(step.told)).output if step.told else ""
+        yield Waiting(run, step.turn, "settle", None, proposal, goal, ticket, told=told)
     for name in _unanswered(step):
-        yield Waiting(run, step.turn, name, step.asked[name], proposal, goal)
+        signing = _signing(progress, step, name)
+        if signing is None or signing.missing:
+            yield Waiting(
+                run,
+                step.turn,
+                name,
+                step.asked[name],
+                proposal,
+                goal,
+                moment=step.sealed,
+                signing=signing,
+            )
+
+
+def asked(ledger: SqlLedger, run: RunId, name: str) -> tuple[int, Digest]:
+    """The step and the moment about which somebody is asked for a key.
+
+    Raises:
+        NotWaiting: the run does not wait for this person's key.
+    """
+    progress = _open(ledger, run)[1]
+    step = _asked(run, progress, name, None)
+    if name not in progress.signoffs.people:
+        raise NotWaiting(f"run {run} asks {name} for no key, but to judge")
+    assert step.sealed is not None
+    return step.turn, step.sealed
 
 
 def declared(ledger: SqlLedger, run: RunId, name: str) -> AuditorCard:
@@ -94,25 +150,35 @@ def declared(ledger: SqlLedger, run: RunId, name: str) -> AuditorCard:
     return _card(_open(ledger, run)[1], name)
 
 
-async def answer(ledger: SqlLedger, run: RunId, auditor: Auditor) -> None:
+async def answer(
+    ledger: SqlLedger,
+    run: RunId,
+    auditor: Auditor,
+    *,
+    key: PrivateKey | None = None,
+    moment: Digest | None = None,
+) -> None:
     """Show a waiting moment to the person who is asked, and record the verdict.
 
     Args:
         ledger: where the run is.
         run: the run.
         auditor: the person, under the name and in the role that the run declared.
+        key: signs the answer, where the gate asks for keys.
+        moment: the moment that the person means; None: whichever waits.
 
     Raises:
         NotWaiting: the run does not wait for this person, or no longer.
+        RegisterError: the person may not sign off with this key; the moment still waits.
         Conflict: the run went on while the person thought; nothing was recorded.
         Left: the person went away; nothing was recorded, and the moment still waits.
         LedgerError: the ledger does not hold what was sealed.
     """
     journal, progress = _open(ledger, run)
-    step = progress.step
-    if step is None or auditor.name not in _unanswered(step):
-        raise NotWaiting(f"run {run} does not wait for {auditor.name}")
+    step = _asked(run, progress, auditor.name, moment)
     assert progress.opened is not None and step.moment is not None and step.sealed is not None
+    if signs := auditor.name in progress.signoffs.people:
+        enrolled_key(ledger, progress.signoffs, run, auditor.name, key)
     if (role := _card(progress, auditor.name).role) is not auditor.role:
         raise NotWaiting(f"{auditor.name} was declared as a {role}")
     deadline = step.asked[auditor.name]
@@ -127,8 +193,19 @@ async def answer(ledger: SqlLedger, run: RunId, auditor: Auditor) -> None:
     goal = text(ledger.get(step.moment.goal))
     everything = evidence(ledger, progress, step, auditor)
     handed = view(auditor, step.moment, step.sealed, goal, everything)
-    journal.log(recorded(await ask(auditor, handed, seconds=seconds), journal))
-    await journal.commit()
+    said = await ask(auditor, handed, seconds=seconds)
+    if not signs:
+        journal.log(recorded(said, journal))
+        await journal.commit()
+        return
+    for _ in range(TRIES):  # several may sign at once: what another signed changes nothing here
+        journal, progress = _open(ledger, run)
+        step = _asked(run, progress, auditor.name, step.sealed)
+        _sign(journal, progress, step, said, key)
+        with contextlib.suppress(Conflict):
+            await journal.commit()
+            return
+    raise Conflict(f"run {run}: others wrote to it all the time; nothing was recorded, try again")
 
 
 async def settle(ledger: SqlLedger, run: RunId, *, happened: bool, by: str, told: str = "") -> None:
@@ -175,6 +252,8 @@ def evidence(
             ledger, progress, thoughts=Evidence.THOUGHT in auditor.sees
         ),
     }
+    if Evidence.CANDIDATES in auditor.sees:
+        found[Evidence.CANDIDATES] = (_judged(ledger, step), *_others(ledger, step))
     if step.moment.thought is not None:
         found[Evidence.THOUGHT] = text(ledger.get(step.moment.thought))
     return found
@@ -190,10 +269,65 @@ def _open(ledger: SqlLedger, run: RunId) -> tuple[Journal, Progress]:
     return Journal(ledger, run, last + 1), progress
 
 
+def _asked(run: RunId, progress: Progress, name: str, moment: Digest | None) -> Pending:
+    """The step about which a person is asked, if it is the moment that the person means."""
+    step = progress.step
+    if step is None or name not in _unanswered(step):
+        raise NotWaiting(f"run {run} does not wait for {name}")
+    if moment not in (None, step.sealed):
+        raise NotWaiting(f"run {run} waits for {name} about another moment now; look again")
+    return step
+
+
+def _sign(
+    journal: Journal,
+    progress: Progress,
+    step: Pending,
+    said: Verdict | Failure,
+    key: PrivateKey | None,
+) -> None:
+    """Log an answer under the person's key, and before it what the run must know of the key."""
+    assert step.moment is not None
+    if isinstance(said, Verdict):
+        name, signoffs = said.auditor, progress.signoffs
+        told = enrolled_key(journal.ledger, signoffs, journal.run, name, key)
+        if told is not None:
+            journal.log(told)
+            signoffs.take(told)
+        expires = step.asked[name]
+        assert key is not None and expires is not None
+        said = signoffs.signed(said, step.moment, expires, key)
+        assert not signoffs.amiss(without_words(said), step.moment, expires)
+    journal.log(recorded(said, journal))
+
+
+def _signing(progress: Progress, step: Pending, name: str) -> Signing | None:
+    """How far the sign-off has come for which somebody is asked."""
+    assert progress.opened is not None
+    signed = tuple(one.auditor for one in step.answers if approves(one))
+    found: Signing | None = None
+    for needs, of in keys_asked(progress.opened.gate):
+        if name in of:
+            asked = tuple(one for one in of if one in step.asked)
+            this = Signing(needs, asked, tuple(one for one in signed if one in of))
+            found = this if found is None or this.missing > found.missing else found
+    return found
+
+
 def _judged(ledger: SqlLedger, step: Pending) -> Proposal:
     """The proposal as it was sealed, not as a later event or another content would have it."""
     assert step.proposed is not None
     name = step.moment.proposal if step.moment is not None else step.proposed.proposal
+    return _sealed(ledger, name)
+
+
+def _others(ledger: SqlLedger, step: Pending) -> list[Proposal]:
+    """The further candidates, as they were sealed."""
+    found = step.candidates.candidates if step.candidates is not None else ()
+    return [_sealed(ledger, one.proposal) for one in found]
+
+
+def _sealed(ledger: SqlLedger, name: Digest) -> Proposal:
     proposal = parse_proposal(ledger.get(name))
     if digest_of(proposal) != name:
         raise LedgerError(f"content {name[:12]}… is not what was sealed; see `audition verify`")
@@ -201,6 +335,8 @@ def _judged(ledger: SqlLedger, step: Pending) -> Proposal:
 
 
 def _unanswered(step: Pending) -> list[str]:
+    if step.decision is not None and step.decision.action != "escalate":
+        return []
     known = {answer.auditor for answer in step.answers}
     return [name for name in step.asked if name not in known]
 

@@ -15,17 +15,20 @@ from pydantic import ValidationError
 import audition.loop
 from audition.audit import ask, card, checked, view
 from audition.audit.person import Person
-from audition.gate import person, red_lines, sampled, sequential, strictest, threshold
+from audition.gate import keys, person, red_lines, sampled, sequential, strictest, threshold
 from audition.ledger import Journal, SqlLedger
 from audition.ledger.events import ActStarted, AuditAsked, AuditRecorded, RunClosed, StepDecided
 from audition.project import Budget
 from audition.step import (
     Act,
     AuditorCard,
+    Decision,
     Draw,
     Evidence,
     Failure,
+    Need,
     Role,
+    Signature,
     Thought,
     Usage,
     Verdict,
@@ -149,6 +152,7 @@ STRANGE = {
     "a score and an abstention": unchecked(abstains="undecided"),
     "a score that is a word": unchecked(score="none"),
     "a moment that is no text": unchecked(moment=7),
+    "a ranking where no candidates were shown": says(score=None, ranking=(0,)),
     "a ranking longer than an event": says(score=None, ranking=tuple(range(300_000))),
     "words longer than content": says(words=Words(rationale="x" * (65 << 20))),
     "costs beyond number": unchecked(usage=Usage.model_construct(tokens_in=10**5000)),
@@ -158,7 +162,6 @@ SUSPECT = {
     "undecided": says(score=None, abstains="undecided"),
     "out of scope": says(score=None, abstains="out of scope"),
     "not shown": says(score=None, abstains="not shown"),
-    "a ranking": says(score=None, ranking=(0,)),
     "a lie": lambda critic, view: Lies(**critic.verdict(view, score=1.0).model_dump()),
 }
 WAYS = CRASHES | STALLS | STRANGE | SUSPECT
@@ -476,6 +479,42 @@ def test_a_failing_thinker_ends_the_run_and_nothing_of_it_runs(
         assert result.reason.startswith("the thinker failed: ")
         assert next(bodies(ledger, result.run, RunClosed)).secret is not None
     assert written(tmp_path) == []
+
+
+def _signed(name: str, score: float | None = 0.0) -> Verdict:
+    return Verdict(
+        auditor=name,
+        role=Role.GUARD,
+        moment=digest_of(a_moment()),
+        score=score,
+        abstains="undecided" if score is None else None,
+        signature=Signature(key="some+key", value=b"signature"),
+    )
+
+
+@pytest.mark.parametrize(
+    "no",
+    [
+        _signed("cat", 1.0),
+        _signed("cat", None),
+        _signed("cat").model_copy(update={"signature": None}),
+        Failure(auditor="cat", moment="0" * 64, kind="late", cause="infrastructure"),
+    ],
+    ids=["no", "abstention", "unsigned", "silence"],
+)
+def test_one_reviewer_who_does_not_sign_outweighs_all_who_do(no: Any) -> None:
+    gate, drawn = keys(2, of=("ann", "bob", "cat")), Draw(stratum="all", rate=1, drawn=True)
+    answers = [_signed("ann"), _signed("bob"), no]
+    for order in (answers, answers[::-1]):
+        decision = gate.decide(a_moment(), order, drawn)
+        assert isinstance(decision, Decision) and decision.action == "reject"
+
+
+def test_fewer_signatures_than_are_needed_let_nothing_pass() -> None:
+    gate, drawn = keys(2, of=("ann", "bob", "cat")), Draw(stratum="all", rate=1, drawn=True)
+    assert gate.decide(a_moment(), [_signed("ann")], drawn) == Need(
+        auditors=("bob", "cat"), within=86_400
+    )
 
 
 def test_a_card_says_what_a_run_declared() -> None:

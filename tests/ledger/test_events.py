@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import handmade
+import signed
 import trained
 from audition.canonical import canonical, loads
 from audition.ledger import BODIES, EventError, json_schema, parse_event
@@ -20,7 +21,13 @@ from audition.step import Event, Failure
 
 EVENTS = [
     Event(run=pen.run, seq=seq, at=at, body=body).canonical()
-    for pen in (handmade.live_run(), handmade.recorded_run(), trained.trained_run())
+    for pen in (
+        handmade.live_run(),
+        handmade.compared_run(),
+        handmade.recorded_run(),
+        trained.trained_run(),
+        *signed.apart(signed.signed_run()),
+    )
     for seq, (at, body) in enumerate(pen.events)
 ]
 

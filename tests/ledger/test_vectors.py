@@ -80,7 +80,7 @@ def test_the_published_ledger_verifies(tmp_path: Path) -> None:
     trusted = PublicKey.parse(vectors("checkpoint")["public"])
     found = verify(tmp_path / "runs.db", [trusted])
     assert found.ok, found.first_bad
-    assert found.redacted == 1 and found.runs == 3 and found.signed_by == (trusted.id,)
+    assert found.redacted == 1 and found.runs == 5 and found.signed_by == (trusted.id,)
 
 
 # ---------------------------------------------------------------- by another reckoning
@@ -254,7 +254,28 @@ def test_a_whole_ledger() -> None:
     for run in {event["run"] for event in events}:
         own = [event for event in events if event["run"] == run]
         assert [event["seq"] for event in own] == list(range(len(own)))
-        follow(own, content)
+        if run == sha(b"audition/register/1")[:32]:
+            enrolled(own, head["origin"], public)
+        else:
+            follow(own, content)
+
+
+def enrolled(entries: list[dict[str, Any]], origin: str, public: str) -> None:
+    """Every entry of the register is signed by the operator."""
+    words = {"key.enrolled": "enrols", "key.revoked": "revokes"}
+    for entry in entries:
+        body = entry["body"]
+        note = {words[entry["kind"]]: body["key"], "ledger": origin, "person": body["person"]}
+        assert under(body["signature"], public, plain(note))
+
+
+def under(signature: dict[str, str], public: str, message: bytes) -> bool:
+    """Whether the key signed the message."""
+    name, given, encoded = public.split("+", 2)
+    value = base64.b64decode(signature["value"].removeprefix("~b:"))
+    key = Ed25519PublicKey.from_public_bytes(base64.b64decode(encoded)[1:])
+    key.verify(value, message)
+    return signature["key"] == f"{name}+{given}"
 
 
 def follow(events: list[dict[str, Any]], content: dict[str, bytes | None]) -> None:
@@ -266,6 +287,8 @@ def follow(events: list[dict[str, Any]], content: dict[str, bytes | None]) -> No
     assert sha(plain(declared)) == opened["restrictions"]
     step: dict[str, Any] = {}
     sealed: dict[str, dict[str, Any]] = {}
+    keys: dict[str, str] = {}
+    asked: dict[str, int | None] = {}
 
     def enter(moment: str, action: str, outcome: str | None) -> str:
         entry = {**sealed[moment], "action": action}
@@ -293,6 +316,22 @@ def follow(events: list[dict[str, Any]], content: dict[str, bytes | None]) -> No
                 sealed[current] = {**step, "place": moment["place"]}
                 if opened["mode"] == "record":
                     step = {}
+            case "key.enrolled":
+                keys[body["person"]] = body["key"]
+            case "audit.asked":
+                asked[body["auditor"]] = body.get("deadline")
+            case "audit.recorded" if (verdict := body.get("verdict", {})).get("auditor") in keys:
+                bare = {name: verdict[name] for name in verdict if name != "signature"}
+                statement = {
+                    "expires": asked[verdict["auditor"]],
+                    "moment": current,
+                    "policy": sha(plain(opened["gate"])),
+                    "reviewers": reviewers,
+                    "run": event["run"],
+                    "signs": "audition/sign-off/1",
+                    "verdict": sha(plain(bare)),
+                }
+                assert under(verdict["signature"], keys[verdict["auditor"]], plain(statement))
             case "act.recorded":
                 history = enter(body["moment"], "recorded", body.get("outcome"))
             case "step.decided":

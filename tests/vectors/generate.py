@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 import handmade  # noqa: E402
+import signed  # noqa: E402
 import trained  # noqa: E402
 from audition.canonical import canonical, digest_bytes  # noqa: E402
 from audition.gate import draw  # noqa: E402
@@ -266,7 +267,9 @@ def whole_ledger(path: Path) -> None:
         raw.commit()
         raw.close()
         live = handmade.live_run()
-        handmade.write(database, live, handmade.recorded_run(), trained.trained_run())
+        others = handmade.compared_run(), handmade.recorded_run(), trained.trained_run()
+        handmade.write(database, live, *others)
+        handmade.write(database, *signed.apart(signed.signed_run(origin="audition/test-vectors")))
         handmade.redact(database, digest_bytes(b"Hm."), live.run, len(live.events))
         path.unlink(missing_ok=True)
         export(database, path)

@@ -12,6 +12,7 @@ from audition.console import (
     checking,
     demo,
     doctor,
+    executing,
     init,
     keys,
     lab,
@@ -20,6 +21,7 @@ from audition.console import (
     reviewing,
     running,
     runs,
+    watching,
 )
 from audition.console.speaking import Stop, say
 
@@ -48,9 +50,13 @@ app.command("run", epilog=running.ENDS)(running.run)
 app.command("review")(reviewing.review)
 app.command("runs")(runs.runs)
 app.command("show")(runs.show)
+app.command("watch")(watching.watch)
 app.command("pending")(people.pending)
 app.command("judge")(people.judge)
+app.command("approve")(people.approve)
+app.command("reject")(people.reject)
 app.command("settle")(people.settle)
+app.command("executor")(executing.executor)
 app.command("lessons")(learning.lessons)
 app.command("verify")(checking.verify)
 app.command("export")(checking.export)

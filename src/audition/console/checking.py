@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,8 +16,16 @@ from audition.plain import shown
 if TYPE_CHECKING:
     from audition.verify import Verification
 
+
 LISTED = 20
 """Findings that are told; the JSON has more."""
+
+
+class Form(StrEnum):
+    """What an export is made of."""
+
+    LEDGER = "ledger"
+    CHAT = "chat"
 
 
 @plainly
@@ -146,10 +155,27 @@ def export(
     file: Annotated[
         Path, typer.Argument(help="A new JSONL file.", metavar="FILE", show_default=False)
     ],
+    form: Annotated[
+        Form, typer.Option("--as", help="What is written: ledger or chat.", metavar="FORM")
+    ] = Form.LEDGER,
+    run: Annotated[
+        list[str] | None,
+        typer.Option(help="With --as chat: only this run; may be repeated.", metavar="RUN"),
+    ] = None,
 ) -> None:
-    """Write a ledger as JSON lines that another implementation can verify."""
+    """Write a ledger as JSON lines that another implementation can verify, or its runs as chats.
+
+    With --as chat, each run is one conversation, which `audition review` reads.
+    """
     from audition.ledger import export as write
 
+    if form is Form.CHAT:
+        from audition.console.recording import record
+
+        record(ledger, file, run or [])
+        return
+    if run:
+        raise Stop("--run needs --as chat: a ledger is exported whole", code=2)
     tell(f"{some(write(ledger, file), 'line')} in {shown(str(file), 300)}")
 
 

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audition.console.speaking import answer, plainly, say, tell
+from audition.console.runs import Json, Ledger
+from audition.console.speaking import Stop, answer, command, plainly, say, tell, wait_for
+from audition.plain import shown
 
 if TYPE_CHECKING:
     from audition.ledger import Keyring, PrivateKey, PublicKey
+
+Name = Annotated[str, typer.Argument(help="The key's name.", metavar="NAME", show_default=False)]
 
 LEDGER = "ledger"
 """Name of the key that signs checkpoints; the first command that writes a ledger makes it."""
@@ -22,11 +26,7 @@ app = typer.Typer(
 
 @app.command("new")
 @plainly
-def new(
-    name: Annotated[
-        str, typer.Argument(help="The key's name.", metavar="NAME", show_default=False)
-    ],
-) -> None:
+def new(name: Name) -> None:
     """Make a signing key."""
     ring = keyring()
     public = ring.new(name)
@@ -50,6 +50,71 @@ def listed(
         tell(f"{key}  {'signs here' if ring.holds(key.name) else 'public half only'}")
     if not keys:
         tell(f"no keys in {ring.folder}; `audition keys new NAME` makes one")
+
+
+@app.command("enroll")
+@plainly
+def enroll(
+    ledger: Ledger,
+    name: Name,
+    public: Annotated[
+        str,
+        typer.Argument(
+            help="The public half: a file, its text, or a name in the keyring.",
+            metavar="PUBKEY-FILE",
+            show_default=False,
+        ),
+    ],
+    person: Annotated[
+        str, typer.Option(help="Whose key it is, as gates name the person.", metavar="PERSON")
+    ],
+) -> None:
+    """Let a person sign off with this key, in this ledger; a key held before is revoked."""
+    from audition.ledger import SqlLedger, enrol
+
+    key = keyring().trusted(public)
+    if key.name != name:
+        raise Stop(f"{public}: holds the key of {key.name!r}; enrol it under that name")
+    operator = signer()
+    with SqlLedger.open(ledger, signer=operator) as opened:
+        held = wait_for(lambda: enrol(opened, key, person, operator))
+    if held is not None:
+        tell(f"revoked {held.id}: a person holds one key at a time")
+    tell(f"enrolled {key.id} for {shown(person, 200)}")
+
+
+@app.command("revoke")
+@plainly
+def revoke(ledger: Ledger, name: Name) -> None:
+    """Revoke an enrolled key at once; approvals under it that were not used yet count no more."""
+    from audition.ledger import SqlLedger
+    from audition.ledger import revoke as record
+
+    operator = signer()
+    with SqlLedger.open(ledger, create=False, signer=operator) as opened:
+        gone = wait_for(lambda: record(opened, name, operator))
+    tell(f"revoked {shown(name, 200)}, the key of {shown(gone.person, 200)}")
+
+
+@app.command("enrolled")
+@plainly
+def enrolled(ledger: Ledger, as_json: Json = False) -> None:
+    """List whose keys may sign off in a ledger, and who enrolled them."""
+    from audition.ledger import SqlLedger, read_register
+
+    with SqlLedger.open(ledger, create=False) as opened:
+        register = read_register(opened)
+    if as_json:
+        active = [{"person": one.person, "key": one.key} for one in register.active.values()]
+        revoked = [{"person": one.person, "key": one.key} for one in register.revoked.values()]
+        answer({"operator": register.signed_by, "active": active, "revoked": revoked})
+        return
+    for one in register.active.values():
+        tell(f"{shown(one.person, 200)}: {shown(one.key, 400)}")
+    for one in register.revoked.values():
+        tell(f"{shown(one.person, 200)}: {shown(one.key, 400)}, revoked")
+    if not register.length:
+        tell(f"no keys; {command('keys', 'enroll', ledger)} NAME PUBKEY-FILE --person PERSON")
 
 
 def keyring() -> Keyring:

@@ -1,9 +1,10 @@
-"""What waits for a person: `audition pending`, `judge`, `settle`."""
+"""What waits for a person: `audition pending`, `judge`, `approve`, `reject`, `settle`."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +20,24 @@ from audition.console.speaking import (
     wait_for,
 )
 from audition.plain import shown
+
+if TYPE_CHECKING:
+    from audition.waiting import Signing
+
+SHORTEST = 8
+"""Digits of a moment that may stand for the whole of it."""
+
+Run = Annotated[str, typer.Argument(help="The run.", metavar="RUN", show_default=False)]
+As = Annotated[str, typer.Option("--as", help="Your name, as the gate has it.", metavar="NAME")]
+Key = Annotated[str, typer.Option(help="Which key of yours signs; without it, that of your name.")]
+Meant = Annotated[
+    str,
+    typer.Option(
+        help="The moment that you mean, as `pending` shows it; without it you are asked.",
+        metavar="DIGITS",
+    ),
+]
+Because = Annotated[str, typer.Option(help="Why; it is recorded.", metavar="TEXT")]
 
 LINES = 12
 """Lines of a proposal that `pending` shows; `judge` shows all."""
@@ -46,6 +65,9 @@ def pending(ledger: Ledger, as_json: Json = False) -> None:
                         "for": one.for_whom,
                         "deadline": one.deadline,
                         "ticket": one.ticket,
+                        "moment": one.moment,
+                        "signing": _counted(one.signing) if one.signing else None,
+                        "told": one.told or None,
                         "proposal": one.proposal.model_dump(exclude_none=True),
                     }
                     for one in found
@@ -62,7 +84,14 @@ def pending(ledger: Ledger, as_json: Json = False) -> None:
             left = f", {span} left" if seconds > 0 else ", too late: the answer is no"
         if one.for_whom == "settle":
             tell(f"run {one.run} step {one.turn}: an act is in doubt; did it happen?{left}")
+            if one.told:
+                tell(f"  its executor says: {shown(one.told, 300)}")
             way = command("settle", ledger, one.run) + " --happened|--did-not --by NAME"
+        elif one.signing is not None and one.moment is not None:
+            who = shown(one.for_whom, 100)
+            tell(f"run {one.run} step {one.turn} waits for the key of {who}{left}")
+            tell(f"  {_how_far(one.signing)}; the moment is {one.moment}")
+            way = command("approve", ledger, one.run, "--as", one.for_whom)
         else:
             tell(f"run {one.run} step {one.turn} waits for {shown(one.for_whom, 100)}{left}")
             way = command("judge", ledger, "--as", one.for_whom)
@@ -82,9 +111,7 @@ def pending(ledger: Ledger, as_json: Json = False) -> None:
 @plainly
 def judge(
     ledger: Ledger,
-    name: Annotated[
-        str, typer.Option("--as", help="Your name, as the gate has it.", metavar="NAME")
-    ],
+    name: As,
     run: Annotated[str, typer.Option(help="Only this run.", metavar="RUN")] = "",
 ) -> None:
     """Judge, at this terminal, every moment that waits for you."""
@@ -100,15 +127,16 @@ def judge(
     with SqlLedger.open(ledger, create=False, signer=signer()) as opened:
         run = find(opened, ledger, run) if run else ""
         found = waiting(opened, unreadable=_unreadable)
+        key = signer_or_none(name)
         mine = [one for one in found if one.for_whom == name and run in ("", one.run)]
         if not mine:
             raise Stop(f"nothing waits for {shown(name, 100)}; see: {command('pending', ledger)}")
         for one in mine:
             role = Role(declared(opened, one.run, name).role)
-            person = Person(name, role=role, say=say, hear=hear, key=signer_or_none(name))
+            person = Person(name, role=role, say=say, hear=hear, key=key)
             stands = f"nothing was recorded; step {one.turn} of run {one.run} still waits"
             try:
-                wait_for(lambda run=one.run, person=person: record(opened, run, person))
+                wait_for(lambda run=one.run, person=person: record(opened, run, person, key=key))
             except Left:
                 raise Stop(stands) from None
             except KeyboardInterrupt:
@@ -117,9 +145,35 @@ def judge(
 
 
 @plainly
+def approve(
+    ledger: Ledger,
+    run: Run,
+    name: As,
+    key: Key = "",
+    moment: Meant = "",
+    because: Because = "approved",
+) -> None:
+    """Sign, with your own key, that the step which waits may be taken exactly as it is shown."""
+    _sign_off("approve", ledger, run, name, key, moment, because)
+
+
+@plainly
+def reject(
+    ledger: Ledger,
+    run: Run,
+    name: As,
+    key: Key = "",
+    moment: Meant = "",
+    because: Because = "rejected",
+) -> None:
+    """Sign, with your own key, that the step which waits must not be taken; one no is enough."""
+    _sign_off("reject", ledger, run, name, key, moment, because)
+
+
+@plainly
 def settle(
     ledger: Ledger,
-    run: Annotated[str, typer.Argument(help="The run.", metavar="RUN", show_default=False)],
+    run: Run,
     happened: Annotated[
         bool | None, typer.Option("--happened/--did-not", help="Whether the act took effect.")
     ] = None,
@@ -138,6 +192,70 @@ def settle(
         run = find(opened, ledger, run)
         wait_for(lambda: record(opened, run, happened=happened, by=by, told=told))
     say("settled")
+
+
+def _sign_off(
+    word: str, ledger: Path, run: str, name: str, key: str, meant: str, because: str
+) -> None:
+    """Show what waits, have the person confirm it unless they named it, and record the answer."""
+    from audition.audit import Left, Person
+    from audition.console.hearing import hear
+    from audition.console.keys import keyring, signer
+    from audition.console.runs import find
+    from audition.ledger import SqlLedger
+    from audition.step import Role
+    from audition.waiting import answer as record
+    from audition.waiting import asked, declared
+
+    if meant and (len(meant) < SHORTEST or set(meant) - set("0123456789abcdef")):
+        raise Stop(f"--moment: at least {SHORTEST} digits of what `audition pending` shows", 2)
+    signs = keyring().signer(key or name)
+    with SqlLedger.open(ledger, create=False, signer=signer()) as opened:
+        run = find(opened, ledger, run)
+        turn, moment = asked(opened, run, name)
+        if not moment.startswith(meant):
+            raise Stop(f"run {run} waits about another moment now: {moment}; look again")
+        code = moment[:4]
+        answers = [because, "100", f"{word} {code}"]
+
+        async def says(question: str) -> str:
+            """What the command line says already, once the person has seen what it is about."""
+            confirmed = meant or len(answers) < 3
+            if not confirmed and (await hear(f"To {word} this, type {code}: ")).strip() != code:
+                raise Left
+            if not answers:
+                raise Left  # it was refused: what is not shown whole, for one, is not approved
+            return answers.pop()
+
+        role = Role(declared(opened, run, name).role)
+        person = Person(name, role=role, say=say, hear=says)
+        stands = f"nothing was recorded; step {turn} of run {run} still waits"
+        try:
+            wait_for(lambda: record(opened, run, person, key=signs, moment=moment))
+        except Left:
+            raise Stop(stands) from None
+        except KeyboardInterrupt:
+            raise Stop(stands, 130) from None
+    tell(
+        f"recorded: {word}, signed by {signs.public.id}; whoever carries the run goes on from here"
+    )
+
+
+def _how_far(signing: Signing) -> str:
+    signed = f" ({', '.join(shown(one, 100) for one in signing.signed)})" if signing.signed else ""
+    return (
+        f"{signing.needs} of {len(signing.asked)} asked must sign, {len(signing.signed)} did"
+        f"{signed}, {signing.missing} more {'is' if signing.missing == 1 else 'are'} needed"
+    )
+
+
+def _counted(signing: Signing) -> dict[str, Any]:
+    return {
+        "needs": signing.needs,
+        "asked": list(signing.asked),
+        "signed": list(signing.signed),
+        "missing": signing.missing,
+    }
 
 
 def _unreadable(run: str, why: str) -> None:

@@ -23,9 +23,12 @@ from audition.console.speaking import (
 from audition.plain import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from audition.loop import Result
     from audition.project import PersonAuditor
-    from audition.step import Auditor
+    from audition.step import Auditor, Thinker, ToolSchema
+    from audition.think import HumanThinker
 
 CODES = {"finished": 0, "failed": 1, "waiting": 3, "exhausted": 4, "terminated": 5}
 """Exit codes, by how a run stands."""
@@ -59,14 +62,25 @@ def run(
     from audition.loop import run as carry
     from audition.project import load
     from audition.step import Role
+    from audition.think import PersonThinker
 
     at_terminal = sys.stdin.isatty() and not as_json
 
     def person(one: PersonAuditor) -> Auditor:
         ears = hear if at_terminal else None
         return Person(
-            one.name, role=Role(one.role), say=say, hear=ears, key=signer_or_none(one.name)
+            one.name,
+            role=Role(one.role),
+            ranks=one.ranks,
+            say=say,
+            hear=ears,
+            key=signer_or_none(one.name),
         )
+
+    def human(one: HumanThinker, tools: Sequence[ToolSchema]) -> Thinker:
+        if not at_terminal:
+            raise Stop(f"{shown(one.name, 100)} thinks at a terminal; this is none")
+        return PersonThinker(one.name, tools, say=say, hear=hear)
 
     async def put(question: str, to: str) -> str | None:
         if not at_terminal:
@@ -79,7 +93,7 @@ def run(
         except Left:
             return None
 
-    loaded = load(project, secret=draw_secret(), person=person, put=put)
+    loaded = load(project, secret=draw_secret(), person=person, put=put, human=human)
     with SqlLedger.open(ledger, signer=signer()) as opened:
         this = find(opened, ledger, resume) if resume else uuid.uuid4().hex
         again = command("run", project, "--ledger", ledger, "--resume", this)
@@ -109,6 +123,10 @@ def run(
 
 def _tell(result: Result, ledger: Path, again: str) -> None:
     if result.status == "waiting":
+        if result.waits_for == "thinker":
+            tell(f"run {result.run} waits for its thinker: {shown(result.reason, 300)}")
+            tell(f"go on with: {again}")
+            return
         whom = shown(result.waits_for, 100)
         tell(f"run {result.run} waits for {whom}; see: {command('pending', ledger)}")
         tell(f"then: {again}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audition.console.speaking import Stop, answer, margined, plainly, some, tell
+from audition.console.speaking import Stop, answer, as_json, margined, plainly, some, tell
 from audition.plain import shown
 
 if TYPE_CHECKING:
@@ -66,6 +66,14 @@ def show(
     thoughts: Annotated[
         bool, typer.Option("--thoughts", help="Also what was thought, and done in the box.")
     ] = False,
+    exchanges: Annotated[
+        int | None,
+        typer.Option(
+            help="Only what was said to models about this step, and their answers.",
+            metavar="STEP",
+            min=1,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Tell one run step by step."""
@@ -75,10 +83,12 @@ def show(
 
     with SqlLedger.open(ledger, create=False) as opened:
         run = find(opened, ledger, run)
+        if exchanges is not None:
+            _exchanges(opened, run, exchanges, as_json)
+            return
         one = summary(opened, run)
         if as_json:
-            events = [_event(opened, event, thoughts) for event in opened.read(run)]
-            answer(asdict(one) | {"events": events})
+            _whole(opened, one, thoughts)
             return
         tell(f"run {one.run}: {shown(one.project, 100)}, {one.status}, {some(one.steps, 'step')}")
         telling = Telling(opened, say=tell, thoughts=thoughts)
@@ -135,7 +145,26 @@ def left_open(ledger: SqlLedger, waiting: set[RunId]) -> Iterator[Summary]:
             yield one
 
 
-def _event(ledger: SqlLedger, event: Event, thoughts: bool) -> dict[str, Any]:
+def _whole(ledger: SqlLedger, one: Summary, thoughts: bool) -> None:
+    """The run and its events as one object, of which no more than an event is held."""
+    print(as_json(asdict(one)).removesuffix("}"), end=',"events":[')
+    for number, event in enumerate(ledger.read(one.run)):
+        print("," if number else "", as_json(told_event(ledger, event, thoughts)), sep="", end="")
+    print("]}", flush=True)
+
+
+def _exchanges(ledger: SqlLedger, run: RunId, turn: int, as_json: bool) -> None:
+    from audition.console.exchanging import exchanges, tell_exchanges
+
+    found = list(exchanges(ledger, run, turn))
+    if not as_json:
+        tell_exchanges(found)
+        return
+    listed = [{"by": who, **_plain(one.model_dump())} for who, one in found]
+    answer({"run": run, "step": turn, "exchanges": listed})
+
+
+def told_event(ledger: SqlLedger, event: Event, thoughts: bool) -> dict[str, Any]:
     """An event as data, with what it names where a person would want to read it."""
     from audition.canonical import parse
     from audition.ledger import LedgerError, text

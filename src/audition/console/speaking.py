@@ -64,15 +64,19 @@ def command(*words: object) -> str:
 
 def answer(value: Any) -> None:
     """The one JSON object on standard output."""
+    print(as_json(value), flush=True)
+
+
+def as_json(value: Any) -> str:
+    """A value on one line."""
     import json
 
     from audition.canonical import canonical
 
     try:  # unlike faster writers, this one takes lone surrogates and integers of any size
-        line = json.dumps(value, allow_nan=False, separators=(",", ":"))
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError):  # it holds what JSON has no word for: an infinity, bytes
-        line = canonical(value).decode()
-    print(line, flush=True)
+        return canonical(value).decode()
 
 
 def plainly(carry: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -119,7 +123,7 @@ def wait_for(work: Callable[[], Awaitable[_R]]) -> _R:
 
 def _expected() -> tuple[type[Exception], ...]:
     """What may go wrong outside the program; imported when something has."""
-    from audition.act import Refused
+    from audition.act import Refused, SetupError
     from audition.audit import Left, RulesError
     from audition.box import BoxError, BoxRefused, BoxUnavailable, LibraryError
     from audition.learn import BatchError, Forbidden, LessonError, PlanError
@@ -150,6 +154,7 @@ def _expected() -> tuple[type[Exception], ...]:
         RecordError,
         Refused,
         RulesError,
+        SetupError,
     )
 
 

@@ -60,19 +60,19 @@ class Telling:
 
     def __call__(self, event: Event) -> None:
         """Say what this event means, if it means something to a person."""
-        for line in self._lines(event):
+        for line in self.lines(event):
             self._say(line)
 
-    def _lines(self, event: Event) -> Iterator[str]:
+    def lines(self, event: Event) -> Iterator[str]:
+        """What there is to say of this event."""
         match event.body:
             case RunOpened(auditors=auditors):
                 self._people = {one.name for one in auditors if one.person}
             case StepThought() as body if self._thoughts:
                 yield from self._thought(body)
             case StepProposed() as body:
-                proposal = parse_proposal(self._ledger.get(body.proposal))
                 again = f" (attempt {body.attempt})" if body.attempt else ""
-                yield f"step {body.turn}{again}: {_cut(written(proposal))}"
+                yield f"step {body.turn}{again}: {proposed(self._ledger, body.proposal)}"
             case AuditAsked(auditor=auditor):
                 yield f"  asked: {shown(auditor, 100)}"
             case AuditRecorded(answer=answer):
@@ -81,11 +81,13 @@ class Telling:
                 yield f"  {decision.action}" + _because(decision.action, decision.reason)
             case ActFinished(outcome=outcome):
                 self.acts += 1
-                yield self._came_back(outcome)
+                yield "  " + came_back(self._ledger, outcome)
             case ActRecorded(outcome=str() as outcome):
-                yield self._came_back(outcome)
-            case ActInDoubt():
+                yield "  " + came_back(self._ledger, outcome)
+            case ActInDoubt(outcome=outcome):
                 yield "  nobody knows whether the act happened: it is in doubt"
+                if outcome is not None:
+                    yield "  " + came_back(self._ledger, outcome)
             case ActSettled() as body:
                 word = "happened" if body.happened else "did not happen"
                 yield f"  {shown(body.by, 100)}: it {word}"
@@ -115,15 +117,6 @@ class Telling:
         elif answer.suspicion > 0:
             yield f"  {name}: suspicion {answer.suspicion:.2g}. {why}".rstrip()
 
-    def _came_back(self, name: Digest) -> str:
-        outcome = Outcome.parse(self._ledger.get(name))
-        code = outcome.data.get("returncode")
-        told = outcome.output
-        if not told.strip() and outcome.status == "failed":
-            told = str(outcome.data.get("stderr") or "")
-            told = f"exit {code}. {told}".rstrip(" .") if code is not None else told
-        return f"  {outcome.status}: {_flat(told)}".rstrip(": ")
-
     def _why(self, answer: Verdict | Failure) -> str:
         if isinstance(answer, Failure):
             return f"{answer.kind}: {answer.detail}" if answer.detail else answer.kind
@@ -133,6 +126,28 @@ class Telling:
             return Words.parse(self._ledger.get(answer.said)).rationale
         except (LedgerError, ValueError):
             return ""
+
+
+def proposed(ledger: SqlLedger, name: Digest) -> str:
+    """What is put forward, on one line; why it cannot be told, where it was redacted."""
+    try:
+        return _cut(written(parse_proposal(ledger.get(name))))
+    except (LedgerError, ValueError) as error:
+        return f"({shown(str(error), WIDTH)})"
+
+
+def came_back(ledger: SqlLedger, name: Digest) -> str:
+    """What the world answered, likewise."""
+    try:
+        outcome = Outcome.parse(ledger.get(name))
+    except (LedgerError, ValueError) as error:
+        return f"({shown(str(error), WIDTH)})"
+    code = outcome.data.get("returncode")
+    told = outcome.output
+    if not told.strip() and outcome.status == "failed":
+        told = str(outcome.data.get("stderr") or "")
+        told = f"exit {code}. {told}".rstrip(" .") if code is not None else told
+    return f"{outcome.status}: {_flat(told)}".rstrip(": ")
 
 
 def _word(verdict: Verdict) -> str:

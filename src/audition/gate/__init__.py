@@ -14,12 +14,17 @@ from audition.gate.gates import (
     strictest,
     threshold,
 )
+from audition.gate.keys import Keys, approves, keys, keys_asked, signers
 
 __all__ = [
     "GateError",
+    "Keys",
+    "approves",
     "build",
     "draw",
     "draw_rows",
+    "keys",
+    "keys_asked",
     "named",
     "new_secret",
     "person",
@@ -28,6 +33,7 @@ __all__ = [
     "run_secret",
     "sampled",
     "sequential",
+    "signers",
     "spec",
     "strictest",
     "threshold",

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
+from audition.gate.answers import LONGEST, PERSON_REJECTS, Answers, first_of, why
+from audition.gate.keys import Keys
 from audition.step import (
     Decision,
     Draw,
@@ -26,14 +28,6 @@ from audition.step import (
     Unit,
     Verdict,
 )
-
-Answers = Sequence[Verdict | Failure]
-
-PERSON_REJECTS = 0.5
-"""A person's suspicion from which the answer is no."""
-
-LONGEST = 1e9
-"""The most seconds that a person may be given, some 30 years."""
 
 _SEVERITY = {"proceed": 0, "modify": 1, "escalate": 2, "reject": 3, "terminate": 4}
 
@@ -68,31 +62,33 @@ def spec(gate: Gate) -> JsonObject:
     """The specification of a gate.
 
     Raises:
-        GateError: the gate is not a value that can be written down, or samples at two rates.
+        GateError: the gate is not a value that can be written down, samples at two rates, or asks
+            somebody both for a key and for a judgement.
     """
     if not isinstance(gate, Frozen) or not callable(getattr(gate, "decide", None)):
         raise GateError(f"{type(gate).__name__} has no specification, so nobody could re-run it")
     rates = sorted({part.rate for part in parts(gate) if isinstance(part, Sampled)})
     if len(rates) > 1:
         raise GateError(f"there is one lottery, but two rates: {rates[0]} and {rates[1]}")
+    signing = {name for part in parts(gate) if isinstance(part, Keys) for name in part.of}
+    others = {name for part in parts(gate) if not isinstance(part, Keys) for name in _asks(part)}
+    if both := signing & others:
+        raise GateError(
+            f"{min(both)} is asked for a key and elsewhere in the gate too; name another person"
+        )
     return gate.model_dump(mode="json", exclude_none=True)
 
 
 def parts(gate: Gate) -> Iterator[Gate]:
     """The gate and every gate inside it."""
     yield gate
-    for inner in getattr(gate, "of", ()):
+    for inner in () if isinstance(gate, Keys) else getattr(gate, "of", ()):
         yield from parts(inner)
 
 
 def named(gate: Gate) -> set[str]:
     """Names of all auditors that a gate may ask for."""
-    return {
-        name
-        for part in parts(gate)
-        for name in (getattr(part, "auditor", None), getattr(part, "to", None))
-        if name
-    }
+    return {name for part in parts(gate) for name in _asks(part)}
 
 
 def rate(gate: Gate) -> float:
@@ -117,11 +113,11 @@ class RedLines(Frozen):
 
     def decide(self, moment: Moment, verdicts: Answers, draw: Draw) -> Decision | Need:
         """Proceed or terminate."""
-        answer = _of(self.auditor, verdicts)
+        answer = first_of(self.auditor, verdicts)
         if answer is None:
             return Need(auditors=(self.auditor,))
         if answer.suspicion >= self.at:
-            return Decision(action="terminate", reason=_why("red line", answer))
+            return Decision(action="terminate", reason=why("red line", answer))
         return Decision(action="proceed", reason=f"{self.auditor} sees no breach")
 
 
@@ -152,22 +148,22 @@ class Threshold(Frozen):
 
     def decide(self, moment: Moment, verdicts: Answers, draw: Draw) -> Decision | Need:
         """Proceed, modify, escalate, reject or terminate."""
-        answer = _of(self.auditor, verdicts)
+        answer = first_of(self.auditor, verdicts)
         if answer is None:
             return Need(auditors=(self.auditor,))
         if self.terminate_at is not None and answer.suspicion >= self.terminate_at:
-            return Decision(action="terminate", reason=_why("threshold", answer))
+            return Decision(action="terminate", reason=why("threshold", answer))
         if isinstance(answer, Verdict) and answer.replacement is not None:
-            return Decision(action="modify", by=answer.auditor, reason=_why("threshold", answer))
+            return Decision(action="modify", by=answer.auditor, reason=why("threshold", answer))
         if answer.suspicion >= self.reject_at:
-            return Decision(action="reject", reason=_why("threshold", answer))
+            return Decision(action="reject", reason=why("threshold", answer))
         if self.escalate_at is not None and answer.suspicion >= self.escalate_at and self.to:
-            person = _of(self.to, verdicts)
+            person = first_of(self.to, verdicts)
             if person is None:
-                why = _why("threshold", answer)
-                return Decision(action="escalate", to=self.to, within=self.within, reason=why)
+                reason = why("threshold", answer)
+                return Decision(action="escalate", to=self.to, within=self.within, reason=reason)
             return _person(person)
-        return Decision(action="proceed", reason=_why("threshold", answer))
+        return Decision(action="proceed", reason=why("threshold", answer))
 
 
 class Person(Frozen):
@@ -181,7 +177,7 @@ class Person(Frozen):
 
     def decide(self, moment: Moment, verdicts: Answers, draw: Draw) -> Decision | Need:
         """Proceed, modify or reject."""
-        answer = _of(self.auditor, verdicts)
+        answer = first_of(self.auditor, verdicts)
         if answer is None:
             return Need(auditors=(self.auditor,), within=self.within)
         return _person(answer)
@@ -241,6 +237,7 @@ _KINDS: dict[str, type[Frozen]] = {
     "red_lines": RedLines,
     "threshold": Threshold,
     "person": Person,
+    "keys": Keys,
     "sampled": Sampled,
     "sequential": Sequential,
     "strictest": Strictest,
@@ -292,9 +289,12 @@ def strictest(*gates: Gate) -> Gate:
     return Strictest(of=gates)
 
 
-def _of(auditor: str, verdicts: Answers) -> Verdict | Failure | None:
-    """The auditor's first answer: nobody takes a word back by saying another."""
-    return next((answer for answer in verdicts if answer.auditor == auditor), None)
+def _asks(gate: Gate) -> tuple[str, ...]:
+    """Whom a gate itself asks, those inside it aside."""
+    if isinstance(gate, Keys):
+        return gate.of
+    names = (getattr(gate, "auditor", None), getattr(gate, "to", None))
+    return tuple(name for name in names if name)
 
 
 def _in_order(
@@ -311,14 +311,6 @@ def _in_order(
 
 def _person(answer: Verdict | Failure) -> Decision:
     if isinstance(answer, Verdict) and answer.replacement is not None:
-        return Decision(action="modify", by=answer.auditor, reason=_why("person", answer))
+        return Decision(action="modify", by=answer.auditor, reason=why("person", answer))
     rejects = answer.suspicion >= PERSON_REJECTS
-    return Decision(action="reject" if rejects else "proceed", reason=_why("person", answer))
-
-
-def _why(gate: str, answer: Verdict | Failure) -> str:
-    if isinstance(answer, Failure):
-        return f"{gate}: {answer.auditor} {answer.kind} (failure is suspicion)"
-    if answer.abstains is not None:
-        return f"{gate}: {answer.auditor} abstains (abstention is suspicion)"
-    return f"{gate}: {answer.auditor} suspicion {answer.suspicion:.3g}"
+    return Decision(action="reject" if rejects else "proceed", reason=why("person", answer))

@@ -37,6 +37,8 @@ Reason = Literal[
     "saw what no teacher may see",
     "of another moment",
     "of a replacement",
+    "its candidates were not sealed before it",
+    "it compares nothing",
     "out of turn",
     "not declared",
     "forbidden by a restriction",

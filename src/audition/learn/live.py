@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from audition.gate import GateError, build, named
 from audition.learn.lessons import LessonError, Lessons, Reason
+from audition.learn.order import order
 from audition.learn.restrictions import check_lifting, held_to
 from audition.ledger import SqlLedger
 from audition.ledger.events import (
@@ -24,6 +24,7 @@ from audition.ledger.events import (
     ActStarted,
     AuditDrawn,
     AuditRecorded,
+    CandidatesSealed,
     MomentSealed,
     RestrictionDeclared,
     RestrictionLifted,
@@ -36,7 +37,6 @@ from audition.step import (
     Digest,
     Event,
     Failure,
-    Gate,
     Limits,
     Moment,
     Name,
@@ -47,9 +47,6 @@ from audition.step import (
     Verdict,
     digest_of,
 )
-
-FORM = "form"
-"""The guard in front of every gate: it stops what no executor could do, and nothing else."""
 
 LISTED = 1000
 """Refusals that are listed; all of them are counted."""
@@ -74,7 +71,7 @@ class Harvest:
     """What a ledger has to teach."""
 
     lessons: list[Lessons] = field(default_factory=list[Lessons])
-    """One struct of arrays for each auditor and signal."""
+    """One struct of arrays for each auditor, signal and number of candidates compared."""
     refused: Counter[str] = field(default_factory=Counter[str])
     """What was refused, counted by reason."""
     refusals: list[Refusal] = field(default_factory=list[Refusal])
@@ -95,6 +92,8 @@ class _Row:
     weight: float
     approval: float = 0.0
     proposal: Digest = ""
+    candidates: tuple[Digest, ...] = ()
+    ranking: tuple[int, ...] = ()
 
 
 @dataclass
@@ -107,6 +106,7 @@ class _Open:
     acted: bool = False
     decided: bool = False
     suspected: bool = False
+    candidates: tuple[Digest, ...] | None = None
     answers: dict[str, Verdict] = field(default_factory=dict[str, Verdict])
     heard: set[str] = field(default_factory=set[str])
 
@@ -115,8 +115,8 @@ def lessons_of(ledger: SqlLedger, runs: Iterable[RunId] | None = None) -> Harves
     """All the lessons that a ledger's live runs and reviewed records hold.
 
     The context of a lesson is the digests `goal` and `history`; its span is the digest `proposal`;
-    their content is in the ledger. Comparisons come with candidates, which live runs do not seal
-    yet.
+    their content is in the ledger. A ranking is a comparison of the moment's candidates, which are
+    digests too; those of 2, of 3 and of more are structs of their own.
 
     Args:
         ledger: the ledger.
@@ -130,13 +130,13 @@ def lessons_of(ledger: SqlLedger, runs: Iterable[RunId] | None = None) -> Harves
     if runs is not None:
         _all_of_their_projects(ledger, every, wanted)
     harvest = Harvest()
-    rows: dict[tuple[Signal, Name], list[_Row]] = {}
+    rows: dict[tuple[Signal, Name, int], list[_Row]] = {}
     population: Counter[Name] = Counter()
     for run in wanted:
         harvest.runs += 1
         for signal, auditor, row in _Reader(run, harvest, population).read(ledger.read(run)):
-            rows.setdefault((signal, auditor), []).append(row)
-    for (signal, auditor), some in rows.items():
+            rows.setdefault((signal, auditor, len(row.ranking)), []).append(row)
+    for (signal, auditor, _), some in rows.items():
         harvest.lessons.append(_struct(signal, auditor, some, population[auditor]))
     return harvest
 
@@ -165,7 +165,7 @@ class _Reader:
                     self._cards = {card.name: card for card in body.auditors}
                     # in a live run, whoever is in no gate is heard at somebody's pleasure
                     self._outside = (body.mode == "live",) * 2
-                    self._order = _order(body, self._cards)
+                    self._order = order(body, self._cards)
                 case RestrictionDeclared() as body:
                     self._restrictions.append(body.restriction)
                 case RestrictionLifted() as body:
@@ -181,6 +181,8 @@ class _Reader:
                         )
                     self._open[body.moment].rate = body.rate
                     self._open[body.moment].drawn = body.drawn
+                case CandidatesSealed() as body:
+                    self._compare(body)
                 case TicketIssued() as body:
                     self._tickets[body.ticket] = body.moment
                 case ActStarted() as body:
@@ -201,6 +203,13 @@ class _Reader:
         for name, card in self._cards.items():
             if card.role is Role.TEACHER and not moment.attempt:
                 self._population[name] += 1
+
+    def _compare(self, body: CandidatesSealed) -> None:
+        """What was sealed first is what is compared, if nobody had answered yet."""
+        step = self._open.get(body.moment)
+        if step is not None and step.candidates is None and not step.heard:
+            others = (one.proposal for one in body.candidates)
+            step.candidates = (step.sealed.proposal, *others)
 
     def _acted(self, moment: Digest | None) -> None:
         if moment in self._open:
@@ -223,6 +232,10 @@ class _Reader:
         assert step is not None
         row = _Row(self._run, answer.moment, step.sealed, self._weight(answer.auditor, step))
         row.proposal = step.sealed.proposal
+        if isinstance(answer, Verdict) and answer.ranking is not None:
+            row.candidates, row.ranking = step.candidates or (), answer.ranking
+            yield "comparison", answer.auditor, row
+            return
         if isinstance(answer, Verdict):
             row.approval = answer.score or 0.0
         yield "approval", answer.auditor, row
@@ -251,13 +264,14 @@ class _Reader:
             return "a guard stood before it"
         if step.decided or card.name in step.heard or (sampled and not step.drawn):
             return "out of turn"
-        if not _allowed(limits, "approval"):
+        ranking = answer.ranking if isinstance(answer, Verdict) else None
+        if not _allowed(limits, "approval" if ranking is None else "comparison"):
             return "forbidden by a restriction"
         if isinstance(answer, Failure):
             return None if answer.cause == "moment" else "the infrastructure failed"
         if answer.abstains is not None:
             return "the teacher abstained"
-        return None if answer.score is not None else "of another moment"
+        return None if ranking is None else _incomparable(ranking, step.candidates)
 
     def _decided(self, body: StepDecided) -> Iterator[tuple[Signal, Name, _Row]]:
         """A person's replacement of a step shows how it is done."""
@@ -302,54 +316,13 @@ class _Reader:
         return card.role if card is not None else None
 
 
-def _order(opened: RunOpened, cards: Mapping[str, AuditorCard]) -> dict[str, tuple[bool, bool]]:
-    """For each auditor of a gate: whether the lottery stands before it, and whether a guard does.
-
-    An auditor that is asked in several places is taken by the worst of them.
-    """
-    if not opened.gate:
-        return {}
-    try:
-        gate = build(opened.gate)
-    except (GateError, ValueError):
-        return dict.fromkeys(cards, (True, True))  # an unknown gate may do anything
-    guards = {name for name, card in cards.items() if card.role is Role.GUARD} - {FORM}
-    people = {name for name, card in cards.items() if card.person}
-    found: dict[str, tuple[bool, bool]] = {}
-    for name, sampled, guarded in _walk(gate, guards, people, False, False):
-        before = found.get(name, (False, False))
-        found[name] = before[0] or sampled, before[1] or guarded
-    return found
-
-
-def _walk(
-    gate: Gate, guards: set[str], people: set[str], sampled: bool, guarded: bool
-) -> Iterator[tuple[str, bool, bool]]:
-    """Auditors of a gate, each with whether the lottery and whether a guard stands before it."""
-    kind = getattr(gate, "kind", None)
-    inner: tuple[Gate, ...] | None = getattr(gate, "of", None)
-    if inner is None:
-        auditor, to = getattr(gate, "auditor", None), getattr(gate, "to", None)
-        if auditor is not None:
-            yield auditor, sampled, guarded
-        if to is not None:  # asked when the auditor suspects
-            yield to, sampled, guarded or auditor in guards
-        return
-    for number, part in enumerate(inner):
-        others = inner[:number] + inner[number + 1 :] if kind == "strictest" else inner[:number]
-        before = any(named(other) & guards for other in others)
-        at_once = _asked_first(part) - people if kind == "strictest" else set[str]()
-        for name, drawn, behind in _walk(part, guards, people, sampled, guarded):
-            yield name, drawn or kind == "sampled", behind or (before and name not in at_once)
-
-
-def _asked_first(gate: Gate) -> set[str]:
-    """Auditors that a gate asks before it knows any answer."""
-    inner: tuple[Gate, ...] | None = getattr(gate, "of", None)
-    if inner is None:
-        return {getattr(gate, "auditor", "")}
-    asked = inner if getattr(gate, "kind", None) == "strictest" else inner[:1]
-    return {name for part in asked for name in _asked_first(part)}
+def _incomparable(ranking: tuple[int, ...], sealed: tuple[Digest, ...] | None) -> Reason | None:
+    """Why a ranking is no comparison of the candidates that were sealed before it."""
+    if sealed is None:
+        return "its candidates were not sealed before it"
+    if len(ranking) != len(sealed):
+        return "of another moment"
+    return None if len(ranking) > 1 else "it compares nothing"
 
 
 def _allowed(limits: Limits, signal: Signal) -> bool:
@@ -373,6 +346,12 @@ def _struct(signal: Signal, auditor: Name, rows: list[_Row], population: int) ->
         moment_L=column(row.moment for row in rows),
         population=max(population, len(rows)),
         approval_L=np.array([row.approval for row in rows]) if signal == "approval" else None,
+        candidates={"proposal": np.array([row.candidates for row in rows], dtype="<U64")}
+        if signal == "comparison"
+        else {},
+        ranking_LK=np.array([row.ranking for row in rows], dtype=np.int64)
+        if signal == "comparison"
+        else None,
     )
 
 

@@ -6,6 +6,7 @@ from audition.ledger.exchange import export, import_
 from audition.ledger.journal import Journal, text
 from audition.ledger.keys import Keyring, KeyringError
 from audition.ledger.note import Checkpoint, NoteError, PrivateKey, PublicKey, read_checkpoint
+from audition.ledger.register import Register, RegisterError, enrol, read_register, revoke
 from audition.ledger.store import Conflict, Redacted, SqlLedger, content_name
 
 __all__ = [
@@ -22,13 +23,18 @@ __all__ = [
     "PrivateKey",
     "PublicKey",
     "Redacted",
+    "Register",
+    "RegisterError",
     "Source",
     "SqlLedger",
     "content_name",
+    "enrol",
     "export",
     "import_",
     "json_schema",
     "parse_event",
     "read_checkpoint",
+    "read_register",
+    "revoke",
     "text",
 ]

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import Field, ValidationError, model_validator
 
-from audition.canonical import canonical, loads
+from audition.canonical import canonical, digest_bytes, loads
 from audition.plain import shown
 from audition.step import (
     MOST,
@@ -36,6 +36,9 @@ from audition.step import (
 
 FORMAT = 1
 """Version of the ledger's format; a reader refuses what is newer."""
+
+MOST_CANDIDATES = 16
+"""Candidates of one moment, number 0 among them."""
 
 
 class Source(Frozen):
@@ -95,6 +98,8 @@ class RunOpened(Body):
     """Where a record came from."""
     training: Training | None = None
     """What a simulated run trains."""
+    candidates: int | None = Field(default=None, ge=2, le=MOST_CANDIDATES)
+    """Candidates of a drawn step, number 0 among them; None: that one alone."""
 
 
 class RunResumed(Body):
@@ -137,6 +142,8 @@ class StepThought(Body):
     """What was thought."""
     calls: Digest | None = None
     """The calls of tools in the box."""
+    exchanges: Digest | None = None
+    """Requests to models and their replies."""
     box: Digest | None = None
     """Digest of the box's state afterwards."""
     state: Digest | None = None
@@ -181,6 +188,46 @@ class AuditDrawn(Body):
     """The declared rate."""
     drawn: bool
     """Whether the auditors under `sampled` are asked."""
+
+
+class Candidate(Frozen):
+    """Another step that the thinker would have put forward, from a call like that before it."""
+
+    proposal: Digest
+    """The step."""
+    content: Digest | None = None
+    """What was thought."""
+    calls: Digest | None = None
+    """The calls of tools in the box."""
+    exchanges: Digest | None = None
+    """Requests to models and their replies."""
+    box: Digest
+    """Digest of the state in which it left its own box, which is gone."""
+    usage: Usage
+    """What it cost; no budget counts it."""
+
+
+class Missing(Frozen):
+    """A candidate that there is not."""
+
+    reason: str = Field(max_length=500)
+    """Why, in one line."""
+    usage: Usage
+    """What it cost all the same."""
+
+
+class CandidatesSealed(Body):
+    """What else could have been done, thought after the draw and sealed before anybody is asked."""
+
+    kind: ClassVar[str] = "candidates.sealed"
+    moment: Digest
+    """The moment, whose own proposal is candidate 0."""
+    before: Digest | None = None
+    """Digest of the box's state before the thought, from which each began; None if it was lost."""
+    candidates: tuple[Candidate, ...] = Field(default=(), max_length=MOST_CANDIDATES - 1)
+    """The further candidates; the first is number 1."""
+    missing: tuple[Missing, ...] = Field(default=(), max_length=MOST_CANDIDATES - 1)
+    """Those that could not be had."""
 
 
 class AuditAsked(Body):
@@ -277,11 +324,13 @@ class ActRecorded(Body):
 
 
 class ActInDoubt(Body):
-    """An act was started and its process died: nobody knows whether it happened."""
+    """An act was started, and nobody knows whether it happened."""
 
     kind: ClassVar[str] = "act.in_doubt"
     ticket: Digest
     """The ticket."""
+    outcome: Digest | None = None
+    """What the executor could say of it; None: its process died."""
 
 
 class ActSettled(Body):
@@ -313,6 +362,47 @@ class RestrictionLifted(Body):
 def lifting_note(run: RunId, restriction: str, reason: str) -> bytes:
     """What whoever lifts a restriction signs."""
     return canonical({"lifts": restriction, "reason": reason, "run": run})
+
+
+REGISTER: RunId = digest_bytes(b"audition/register/1")[:32]
+"""Under this name stand the key events of a ledger itself; no run bears it."""
+
+VerifierKey = Annotated[str, Field(max_length=400)]
+"""A public key as C2SP writes it: `name+hash+base64`."""
+
+
+class KeyEnrolled(Body):
+    """A person may sign off with this key; in a run, a copy of what the register says."""
+
+    kind: ClassVar[str] = "key.enrolled"
+    person: Name
+    """Whose key it is."""
+    key: VerifierKey
+    """The public key."""
+    signature: Signature
+    """Over `enrolment_note(origin, person, key)`, by the ledger's operator."""
+
+
+class KeyRevoked(Body):
+    """The key is good for nothing more; in a run, an approval that it signed is taken back."""
+
+    kind: ClassVar[str] = "key.revoked"
+    person: Name
+    """Whose key it was."""
+    key: VerifierKey
+    """The public key."""
+    signature: Signature
+    """Over `revocation_note(origin, person, key)`, by the ledger's operator."""
+
+
+def enrolment_note(origin: str, person: str, key: str) -> bytes:
+    """What the operator of the ledger `origin` signs to enrol a key."""
+    return canonical({"enrols": key, "ledger": origin, "person": person})
+
+
+def revocation_note(origin: str, person: str, key: str) -> bytes:
+    """What the operator of the ledger `origin` signs to revoke a key."""
+    return canonical({"ledger": origin, "person": person, "revokes": key})
 
 
 class Column(Frozen):
@@ -468,6 +558,7 @@ BODIES: dict[str, type[Body]] = {
         StepProposed,
         MomentSealed,
         AuditDrawn,
+        CandidatesSealed,
         AuditAsked,
         AuditRecorded,
         StepDecided,
@@ -479,6 +570,8 @@ BODIES: dict[str, type[Body]] = {
         ActSettled,
         ContentRedacted,
         RestrictionLifted,
+        KeyEnrolled,
+        KeyRevoked,
         BatchSealed,
         LessonTaken,
         ThinkerUpdated,

@@ -36,8 +36,8 @@ from audition.ledger.database import (
     runs_table,
     strange,
 )
-from audition.ledger.events import FORMAT, EventError, parse_event
-from audition.ledger.note import Checkpoint, PrivateKey
+from audition.ledger.events import FORMAT, REGISTER, EventError, parse_event
+from audition.ledger.note import Checkpoint, PrivateKey, PublicKey
 from audition.ledger.tree import Frontier, consistency_proof, inclusion_proof, leaf_hash
 from audition.step import Digest, Event, Receipt, RunId
 
@@ -63,6 +63,8 @@ class _Group:
     """How much had been staged when it was closed."""
     tried: bool = False
     """Whether it was written, or given up for good."""
+    fences: dict[RunId, tuple[RunId, int]] = field(default_factory=dict[Any, Any])
+    """Runs of which nothing may be written if another run has gone on."""
     refused: dict[RunId, LedgerError] = field(default_factory=dict[Any, Any])
     """Runs of which nothing was written."""
     failure: LedgerError | None = None
@@ -170,6 +172,17 @@ class SqlLedger:
         self._group.events.append((event.run, event.seq, leaf, data))
         self._staged += 1
         return leaf.hex()
+
+    def fence(self, run: RunId, other: RunId, following: int) -> None:
+        """Write what is staged of `run` until the next commit only if `other` has not gone on.
+
+        Args:
+            run: the run whose events rest on what was read of the other.
+            other: the run that was read.
+            following: number of the event that comes next there, as it was read; if another does,
+                the commit raises `Conflict`. The first word until a commit holds for all of it.
+        """
+        self._group.fences.setdefault(run, (other, following))
 
     async def commit(self, run: RunId | None = None) -> Receipt:
         """Make everything staged so far durable; whoever waits meanwhile joins the next group.
@@ -282,6 +295,11 @@ class SqlLedger:
         known: dict[RunId, tuple[int | None, int]],
     ) -> list[dict[str, Any]]:
         """The rows of a group's events; a run with one event out of turn is refused whole."""
+        for run, (other, following) in group.fences.items():
+            if _place(connection, other)[1] != following:
+                group.refused[run] = Conflict(
+                    f"run {run}: what it rests on was changed meanwhile; nothing more was written"
+                )
         for run, seq, _, _ in group.events:
             if run in group.refused:
                 continue
@@ -387,10 +405,15 @@ class SqlLedger:
                 return
 
     def runs(self) -> list[RunId]:
-        """Every run, oldest first."""
+        """Every run, oldest first; the register of keys is none."""
         with plainly(self._engine.url.database), self._engine.connect() as connection:
             found = connection.execute(sa.select(runs_table.c.name).order_by(runs_table.c.id))
-            return [name.hex() for (name,) in found]
+            return [name.hex() for (name,) in found if name.hex() != REGISTER]
+
+    @property
+    def signer(self) -> PublicKey | None:
+        """The key that signs what is written here; None if none does."""
+        return None if self._signer is None else self._signer.public
 
     @property
     def size(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from audition.ledger import PublicKey
-from audition.ledger.events import ContentRedacted, RunClosed, RunOpened
+from audition.ledger.events import REGISTER, ContentRedacted, RunClosed, RunOpened
 from audition.step import Event
 from audition.verify.case import Case, Disorder, Tally
 from audition.verify.choice import Choice
@@ -17,6 +17,7 @@ from audition.verify.contents import Contents
 from audition.verify.finding import Findings, Place
 from audition.verify.live import Live
 from audition.verify.recorded import Recorded
+from audition.verify.signoff import Enrolled
 from audition.verify.simulated import Course, Simulated
 
 
@@ -27,10 +28,11 @@ class Conduct:
         contents: what the ledger holds beside the events.
         trusted: whose signatures under verdicts count.
         findings: where to report.
+        origin: the ledger's name, for which its keys are enrolled.
     """
 
     def __init__(
-        self, contents: Contents, trusted: Iterable[PublicKey], findings: Findings
+        self, contents: Contents, trusted: Iterable[PublicKey], findings: Findings, origin: str
     ) -> None:
         self._contents = contents
         self._keys = {key.id: key for key in trusted}
@@ -45,6 +47,7 @@ class Conduct:
         """Runs that choose among siblings."""
         self.tally = Tally()
         """What was examined."""
+        self._enrolled = Enrolled(origin, self._keys, findings, self.tally)
         self.beyond = 0
         """Events of runs that could not be followed to their end."""
 
@@ -63,6 +66,9 @@ class Conduct:
         self._findings.here = place
         if isinstance(event.body, ContentRedacted):
             self._contents.redacted.setdefault(bytes.fromhex(event.body.content), place)
+            return
+        if event.run == REGISTER:
+            self._enrolled.take(event.body)
             return
         name = bytes.fromhex(event.run)
         if name in self._lost:
@@ -102,7 +108,7 @@ class Conduct:
         case = Case(run, body, self._findings, self._contents, self._keys, self.tally)
         match body.mode:
             case "live":
-                return Live(case, self._redeemed)
+                return Live(case, self._redeemed, self._enrolled)
             case "record":
                 return Recorded(case)
             case "simulated" if body.training is None:

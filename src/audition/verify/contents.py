@@ -9,10 +9,12 @@ from audition.canonical import loads
 from audition.ledger import LedgerError, content_name
 from audition.ledger.events import (
     ActFinished,
+    ActInDoubt,
     ActRecorded,
     ActSettled,
     AuditRecorded,
     BatchSealed,
+    CandidatesSealed,
     RunClosed,
     RunOpened,
     RunResumed,
@@ -148,12 +150,18 @@ def names(body: Body) -> Iterator[Digest]:
         case TranscriptRecorded():
             found = (body.content,)
         case StepThought():
-            found = (body.content, body.calls, body.state)
+            found = (body.content, body.calls, body.exchanges, body.state)
         case StepProposed():
             found = (body.proposal,)
+        case CandidatesSealed():
+            found = (
+                digest
+                for one in body.candidates
+                for digest in (one.proposal, one.content, one.calls, one.exchanges)
+            )
         case AuditRecorded():
             found = (body.verdict.said,) if body.verdict else ()
-        case ActFinished() | ActRecorded() | ActSettled():
+        case ActFinished() | ActInDoubt() | ActRecorded() | ActSettled():
             found = (body.outcome,)
         case BatchSealed():
             found = (body.data,)

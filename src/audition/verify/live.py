@@ -23,6 +23,9 @@ from audition.ledger.events import (
     AuditAsked,
     AuditDrawn,
     AuditRecorded,
+    CandidatesSealed,
+    KeyEnrolled,
+    KeyRevoked,
     MomentSealed,
     RestrictionDeclared,
     RunClosed,
@@ -45,9 +48,11 @@ from audition.step import (
     Ticket,
     digest_of,
 )
+from audition.verify import candidates
 from audition.verify.case import Case, Disorder, Step
 from audition.verify.finding import Place
 from audition.verify.opening import terms
+from audition.verify.signoff import Enrolled, Signed
 
 DEEPEST = 400
 """Longest place, as a moment may have it."""
@@ -61,6 +66,7 @@ class Due(Enum):
     PROPOSAL = "the thought's proposal"
     SEAL = "the sealed moment"
     DRAW = "the draw"
+    CANDIDATES = "the sealed candidates"
     DECISION = "verdicts and a decision"
     REPLACEMENT = "the replacement"
     TICKET = "a ticket"
@@ -79,8 +85,11 @@ _MAY: dict[str, tuple[Due, ...]] = {
     "step.proposed": (Due.PROPOSAL, Due.REPLACEMENT),
     "moment.sealed": (Due.SEAL,),
     "audit.drawn": (Due.DRAW,),
+    "candidates.sealed": (Due.CANDIDATES,),
     "audit.asked": (Due.DECISION,),
     "audit.recorded": (Due.DECISION,),
+    "key.enrolled": (Due.DECISION,),
+    "key.revoked": (Due.DECISION,),
     "step.decided": (Due.DECISION,),
     "ticket.issued": (Due.TICKET, Due.START),  # a process that died before the start issues anew
     "act.started": (Due.START,),
@@ -94,8 +103,9 @@ _MAY: dict[str, tuple[Due, ...]] = {
 class Live:
     """Follows one live run through its events."""
 
-    def __init__(self, case: Case, redeemed: set[bytes]) -> None:
+    def __init__(self, case: Case, redeemed: set[bytes], enrolled: Enrolled) -> None:
         self._case = case
+        self._signed = Signed(case, enrolled)
         self._redeemed = redeemed
         self._due = Due.RESTRICTION
         self._frames: list[tuple[str, int]] = [("1", 0)]
@@ -110,6 +120,7 @@ class Live:
         self._places = array("q")
         self._lapsed = False
         self._box: Digest | None = None
+        self._before: Digest | None = None
         self._spent = 0.0
         self._terms = terms(case)
 
@@ -124,6 +135,8 @@ class Live:
         if isinstance(body, RunResumed):
             self._resume(body)
             return
+        if self._signed.withdraws(self._step, event) and self._due in (Due.TICKET, Due.START):
+            self._decision, self._due = None, Due.DECISION  # what rested on it is undecided again
         if self._due not in _MAY.get(body.kind, ()):
             self._misplaced(body)
         if self._due is Due.RESTRICTION and not isinstance(body, RestrictionDeclared):
@@ -140,6 +153,11 @@ class Live:
                 self._due = Due.DRAW
             case AuditDrawn():
                 self._draw(body, event)
+            case CandidatesSealed():
+                candidates.sealed(self._case, self._the_step, body, self._before)
+                self._due = Due.DECISION
+            case KeyEnrolled() | KeyRevoked():
+                self._signed.told(body)
             case AuditAsked():
                 self._ask(body, event.at)
             case AuditRecorded():
@@ -202,7 +220,8 @@ class Live:
         elif self._spent >= self._terms.seconds:
             self._case.found(1, f"a thought after {self._terms.seconds} seconds of thinking")
         self._spent += body.usage.seconds if body.usage else 0.0
-        self._thought, self._lot, self._due, self._box = body, None, Due.PROPOSAL, body.box
+        self._thought, self._lot, self._due = body, None, Due.PROPOSAL
+        self._before, self._box = self._box, body.box
 
     def _propose(self, body: StepProposed) -> None:
         if body.turn != self._case.turn:
@@ -233,7 +252,8 @@ class Live:
             self._check_declared(lot)
         elif lot != self._lot:
             self._case.found(4, "a replacement is drawn anew; it keeps its step's draw")
-        self._due = Due.DECISION
+        due = candidates.demanded(self._case, self._the_step, lot)
+        self._due = Due.CANDIDATES if due else Due.DECISION
 
     def _check_declared(self, lot: Draw) -> None:
         """The rate is the gate's; whether the lottery drew is seen when its secret is shown."""
@@ -271,7 +291,9 @@ class Live:
 
     def _answer_of(self, body: AuditRecorded, at: Micros) -> None:
         step, name = self._the_step, body.answer.auditor
-        self._case.answered(step, body, at)
+        if self._signed.heard(step, body.answer):
+            self._case.answered(step, body, at)
+        candidates.ranked(self._case, step, body.answer)
         if name in self._case.cards and self._case.cards[name].person and name not in step.asked:
             self._case.found(5, f"{name} answers without having been asked")
 
@@ -281,6 +303,8 @@ class Live:
             raise Disorder(4, "a decision about another moment than the sealed one")
         self._rerun(step, decision)
         self._decision = decision
+        if decision.action in ("proceed", "modify"):
+            self._signed.used(step)
         match decision.action:
             case "escalate":
                 pass
@@ -391,6 +415,7 @@ class Live:
         if self._terms.missing:
             says = f"an act whose decision could not be re-run here: {self._terms.missing}"
             self._case.found(5, says)
+        self._signed.used(self._the_step)
         self._redeemed.add(_short(body.ticket))
         self._due = Due.RESULT
 

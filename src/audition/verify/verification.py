@@ -65,7 +65,8 @@ class Verification(Frozen):
     checkpoints: int
     """Checkpoints in the ledger."""
     signatures: int
-    """Signatures that verify: checkpoints by a trusted key, and verdicts."""
+    """Signatures that verify: checkpoints by a trusted key, verdicts, and sign-offs by keys that
+    the ledger's operator enrolled."""
     signed_by: tuple[str, ...]
     """Trusted keys that signed checkpoints."""
     unknown_signers: tuple[str, ...]
@@ -135,7 +136,7 @@ def examine(
         size = evidence.size if isinstance(evidence.size, int) else 0
         contents = Contents(evidence, findings)
         integrity = Integrity(evidence, keys, witnessed, findings)
-        conduct = Conduct(contents, keys, findings)
+        conduct = Conduct(contents, keys, findings, evidence.origin)
         damage = evidence.damage()
         if damage is not None:  # what it then says may be anything
             findings.add(10, f"the database is damaged: {damage}")
@@ -169,7 +170,7 @@ def examine(
         contents=contents.count,
         redacted=len(contents.redacted),
         checkpoints=integrity.checkpoints,
-        signatures=integrity.signatures + tally.verdict_signatures,
+        signatures=integrity.signatures + tally.verdict_signatures + tally.sign_offs,
         signed_by=tuple(sorted(integrity.signed_by)),
         unknown_signers=tuple(sorted(integrity.unknown)),
         first_bad=findings.first,
@@ -231,6 +232,7 @@ def _unchecked(
         (tally.batches_unread, "batches of simulated steps: they were redacted"),
         (tally.backwards, "events by a clock that had been set back; no deadline passed by it"),
         (tally.verdict_signatures_unchecked, "signatures under verdicts: keys not trusted here"),
+        (tally.register_unchecked, "entries of the register: their operator's key is not trusted"),
         (conduct.beyond, "events after a run was out of order"),
     ):
         if count:

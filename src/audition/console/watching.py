@@ -1,0 +1,127 @@
+"""`audition watch`: a run followed from another terminal, by nothing but its ledger."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from audition.console.runs import Json, Ledger, find, told_event
+from audition.console.speaking import Stop, answer, plainly, say, tell
+
+if TYPE_CHECKING:
+    from audition.ledger import SqlLedger
+    from audition.step import Event, RunId
+
+POLL = 0.3
+"""Seconds between looks at the ledger while nothing happens."""
+
+AT_ONCE = 2000
+"""Events that are taken into account between two pictures."""
+
+
+@plainly
+def watch(
+    ledger: Ledger,
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="The run, or how its id begins; otherwise the newest.",
+            metavar="[RUN]",
+            show_default=False,
+        ),
+    ] = "",
+    follow: Annotated[
+        bool, typer.Option("--follow", help="With --json: one line an event, until the run ends.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Watch a run as it goes on, until it ends or Ctrl-C."""
+    from audition.console.standing import Standing
+    from audition.ledger import SqlLedger
+
+    if follow and not as_json:
+        raise Stop("--follow needs --json; without it, watch follows as it is", code=2)
+    with SqlLedger.open(ledger, create=False) as opened:
+        this = find(opened, ledger, run) if run else _newest(opened, ledger)
+        try:
+            if as_json and not follow:
+                standing = Standing(opened, this)
+                standing.take()  # all of it
+                answer(standing.as_json())
+            elif as_json:
+                for event in _events(opened, this):
+                    answer(told_event(opened, event, thoughts=False))
+            elif _can_draw():
+                _screen(opened, this)
+            else:
+                _lines(opened, this)
+        except KeyboardInterrupt:
+            raise Stop("stopped watching; the run is as it was", 130) from None
+
+
+def _can_draw() -> bool:
+    from rich.console import Console
+
+    return sys.stdout.isatty() and not Console().is_dumb_terminal
+
+
+def _newest(ledger: SqlLedger, where: Path) -> RunId:
+    runs = ledger.runs()
+    if not runs:
+        raise Stop(f"{where}: there is no run yet; watch again when one has begun")
+    say(f"run {runs[-1]}")
+    return runs[-1]
+
+
+def _events(ledger: SqlLedger, run: RunId) -> Iterator[Event]:
+    """Every event of a run, and each new one as it comes, until the run ends."""
+    from audition.ledger.events import RunClosed
+
+    after = -1
+    while True:
+        for event in ledger.read(run, after):
+            after = event.seq
+            yield event
+            if isinstance(event.body, RunClosed):
+                return
+        time.sleep(POLL)
+
+
+def _lines(ledger: SqlLedger, run: RunId) -> None:
+    """One line an event."""
+    from audition.console.telling import Telling
+
+    telling = Telling(ledger)
+    for event in _events(ledger, run):
+        what = "; ".join(line.strip() for line in telling.lines(event))
+        clock = datetime.fromtimestamp(event.at / 1e6, UTC).strftime("%H:%M:%SZ")
+        tell(f"{event.seq:>6}  {clock}  {event.body.kind}{': ' if what else ''}{what}")
+
+
+def _screen(ledger: SqlLedger, run: RunId) -> None:
+    """A picture that is drawn anew as the run goes on; the last one stays."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from audition.console.picture import picture
+    from audition.console.standing import Standing
+
+    standing = Standing(ledger, run)
+    console = Console()
+    try:
+        with Live(console=console, screen=True, auto_refresh=False) as live:
+            while True:
+                news = standing.take(AT_ONCE)
+                live.update(picture(standing, console.size), refresh=True)
+                if standing.ended:
+                    break
+                if not news:
+                    time.sleep(POLL)
+    finally:
+        console.print(picture(standing, console.size))

@@ -1,0 +1,72 @@
+"""What a run is opened with: the terms that hold for it from its first event to its last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from audition.audit import Form, card
+from audition.canonical import canonical, digest_bytes, digest_value
+from audition.gate import run_secret, sequential, spec, threshold
+from audition.ledger import SqlLedger
+from audition.ledger.events import RunOpened
+from audition.project import Project
+from audition.step import Act, Ask, Auditor, Digest, Executor, Gate, Proposal, RunId
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds for one run of a project."""
+
+    project: Project
+    """The project."""
+    secret: bytes
+    """The lottery's secret."""
+    auditors: dict[str, Auditor]
+    """Who may judge, the guard of form among them."""
+    gate: Gate
+    """What may pass: the project's gate behind the guard of form."""
+    opened: RunOpened
+    """The run's first event, but for its confinement."""
+    reviewers: Digest
+    """Digest of the gate and of the auditors, which every moment carries."""
+    people: frozenset[str]
+    """The auditors who are people."""
+
+    def executor(self, proposal: Proposal) -> Executor | None:
+        """What would perform a proposal, if anything does."""
+        match proposal:
+            case Act(tool=tool):
+                return self.project.executors.get(tool)
+            case Ask():
+                return self.project.executors.get("ask")
+            case _:
+                return None
+
+
+def terms(project: Project, ledger: SqlLedger, run: RunId) -> Terms:
+    """The terms of a run; what they name goes into the ledger's content."""
+    form = Form(project.executors)
+    auditors: dict[str, Auditor] = {form.name: form, **project.auditors}
+    gate = sequential(threshold(form.name, reject_at=1), project.gate)
+    secret = run_secret(project.secret, run)
+    restrictions = [one.model_dump(exclude_none=True) for one in project.restrictions]
+    configuration = getattr(project.thinker, "configuration", None)
+    opened = RunOpened(
+        mode="live",
+        project=project.name,
+        goal=ledger.put(project.goal.encode()),
+        thinker=project.thinker.name,
+        thinking=configuration() if configuration else None,
+        auditors=tuple(card(auditor) for auditor in auditors.values()),
+        gate=spec(gate),
+        tools=tuple(ledger.put(one.schema.canonical()) for one in project.executors.values()),
+        box=ledger.put(canonical(project.box.model_dump(mode="json", exclude_none=True))),
+        budget=project.budget.model_dump(mode="json", exclude_none=True),
+        restrictions=digest_value(restrictions),
+        secret=digest_bytes(secret),
+        candidates=project.candidates if project.candidates > 1 else None,
+    )
+    cards = [one.model_dump(exclude_none=True) for one in opened.auditors]
+    reviewers = digest_value({"gate": opened.gate, "auditors": cards})
+    people = frozenset(one.name for one in opened.auditors if one.person)
+    return Terms(project, secret, auditors, gate, opened, reviewers, people)

@@ -1,0 +1,161 @@
+"""What each stage of a step writes: thought and proposal, moment and draw, replacement, outcome."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from audition.act import Refused, finished, issue, issued, perform
+from audition.audit import Left
+from audition.box import Box
+from audition.candidates import Rollouts
+from audition.failing import told
+from audition.gate import draw, rate
+from audition.history import Pending
+from audition.ledger.events import (
+    ActInDoubt,
+    AuditDrawn,
+    MomentSealed,
+    RunClosed,
+    StepProposed,
+    StepThought,
+)
+from audition.model import ModelAway
+from audition.opening import Terms
+from audition.step import Digest, Failure, Moment, Proposal, digest_of, parse_proposal
+from audition.taking_up import Standing
+from audition.thinking import parts, think
+
+ATTEMPTS = 8
+"""Replacements of one step before the run fails."""
+
+
+class Stages:
+    """The stages of one run's steps, but for judging."""
+
+    def __init__(self, terms: Terms, standing: Standing) -> None:
+        self._terms = terms
+        self._standing = standing
+        self.rollouts = Rollouts()
+        """Further candidates, as far as this process has them."""
+
+    async def think(self, box: Box) -> None:
+        """Have the next step thought of and seal it, or close the run that needs or may have none.
+
+        Raises:
+            Left: the person who thinks went away; nothing was written.
+            ModelAway: the thinker's model is not to be had; nothing was written.
+        """
+        run, project, progress = self._standing, self._terms.project, self._standing.progress
+        if progress.answer is not None:
+            return await self.close("finished", "", progress.answer)
+        if why := project.budget.exceeded(progress.turns, progress.spent):
+            return await self.close("exhausted", why)
+        try:
+            had = await think(project, run.ledger, progress, box)
+            saved = await box.save() if had.box != progress.box else None
+            written = StepThought(
+                turn=progress.turns + 1,
+                **parts(had.thought, run.journal),
+                box=had.box,
+                state=progress.state if saved is None else run.journal.put(saved),
+                usage=had.usage,
+            )
+            proposed = self._proposed(written.turn, 0, had.thought.proposal)
+        except (Left, ModelAway):
+            raise
+        except Exception as error:  # noqa: BLE001  whatever went wrong, the thinker did not propose
+            return await self.close("failed", f"the thinker failed: {told(error, 480)}")
+        run.log(written)  # nothing can go wrong from here on: half a step would be committed too
+        run.log(proposed)
+        self.rollouts.begin(had.before)
+        assert progress.step is not None
+        return self.seal(progress.step)
+
+    def seal(self, step: Pending) -> None:
+        """Freeze the moment, and record what the lottery says of its step."""
+        assert step.proposed is not None
+        run, terms, progress = self._standing, self._terms, self._standing.progress
+        proposal = parse_proposal(run.ledger.get(step.proposed.proposal))
+        executor = terms.executor(proposal)
+        moment = Moment(
+            run=run.run,
+            turn=step.turn,
+            attempt=step.proposed.attempt,
+            place=step.place,
+            goal=terms.opened.goal,
+            history=progress.history,
+            proposal=step.proposed.proposal,
+            thought=step.thought.content if step.thought else None,
+            box=progress.box,
+            tool=digest_of(executor.schema) if executor else None,
+            restrictions=terms.opened.restrictions,
+            reviewers=terms.reviewers,
+            by=step.proposed.by if progress.signoffs.people else None,
+        )
+        run.log(MomentSealed(moment=moment))
+        lot = step.draw or draw(terms.secret, run.run, step.turn, rate(terms.gate))
+        run.log(
+            AuditDrawn(
+                moment=digest_of(moment), stratum=lot.stratum, rate=lot.rate, drawn=lot.drawn
+            )
+        )
+
+    async def roll_out(self, box: Box) -> None:
+        """Have one more candidate thought; seal them once it was the last."""
+        run = self._standing
+        sealed = await self.rollouts.roll(self._terms.project, run.progress, run.journal, box)
+        if sealed is not None:
+            run.log(sealed)
+
+    async def replace(self, step: Pending, by: str) -> None:
+        """Put an auditor's replacement in the place of what was proposed."""
+        assert step.proposed is not None
+        attempt = step.proposed.attempt + 1
+        if attempt > ATTEMPTS:
+            await self.close("failed", f"step {step.turn} was replaced {ATTEMPTS} times")
+            return
+        found = next(a for a in step.answers if a.auditor == by and not isinstance(a, Failure))
+        assert found.replacement is not None
+        replacement = parse_proposal(self._standing.ledger.get(found.replacement))
+        self._standing.log(self._proposed(step.turn, attempt, replacement, by))
+
+    async def perform(self, step: Pending) -> None:
+        """Issue a ticket for what was approved, and have it redeemed.
+
+        Raises:
+            Refused: what is to be done is not what was judged; nothing was done.
+        """
+        assert step.moment is not None and step.sealed is not None
+        run = self._standing
+        ticket = issue(step.moment, step.sealed, run.journal)
+        record = run.log(issued(ticket))
+        executor = self._terms.executor(ticket.act)
+        if executor is None:
+            raise Refused("no executor for this tool")
+        outcome = await perform(ticket, record, executor, step.moment, run.journal)
+        step.started = True
+        run.log(finished(digest_of(ticket), outcome, run.journal))
+        await run.journal.commit()
+
+    def doubt(self, step: Pending) -> None:
+        """Say of an act that was begun elsewhere that nobody knows what came of it."""
+        assert step.ticket is not None
+        if not step.in_doubt:
+            self._standing.log(ActInDoubt(ticket=step.ticket.ticket))
+
+    async def close(
+        self,
+        status: Literal["finished", "terminated", "exhausted", "failed"],
+        reason: str,
+        answer: Digest | None = None,
+    ) -> None:
+        """End the run, and show the lottery's secret."""
+        secret = self._terms.secret
+        self._standing.log(RunClosed(status=status, reason=reason, answer=answer, secret=secret))
+        await self._standing.journal.commit()
+
+    def _proposed(
+        self, turn: int, attempt: int, proposal: Proposal, by: str | None = None
+    ) -> StepProposed:
+        content = self._standing.journal.put(proposal)
+        return StepProposed(turn=turn, attempt=attempt, proposal=content, what=proposal.kind, by=by)

@@ -1,0 +1,94 @@
+"""One call of the thinker, and how what it thought is written down.
+
+Candidate 0 and every further candidate are thought by this one call. Whatever it does, it does for
+each of them, and in the same order: a difference here is one that the thinker could see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import anyio
+
+from audition.box import Box
+from audition.history import LedgerHistory, Progress
+from audition.ledger import Journal, SqlLedger
+from audition.project import Project
+from audition.step import Digest, Frozen, Thought, Usage, parse_proposal
+
+
+class Parts(TypedDict):
+    """What an event names of a thought."""
+
+    content: Digest | None
+    calls: Digest | None
+    exchanges: Digest | None
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """A box's state before a thought: the snapshot from which that thought can be had again."""
+
+    digest: Digest
+    """Digest of the state."""
+    saved: bytes
+    """The state; a box that is opened from it has a future of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """A thought that can be written down."""
+
+    thought: Thought
+    """What was thought."""
+    box: Digest
+    """Digest of the state in which it left its box."""
+    usage: Usage
+    """What it cost; its time is what the clock says, not what it says."""
+    before: Before | None
+    """The snapshot that was taken first, if one was to be."""
+
+
+async def think(project: Project, ledger: SqlLedger, progress: Progress, box: Box) -> Thinking:
+    """Have the thinker of a project think in a box, until it proposes.
+
+    Args:
+        project: who thinks, and how long it may take.
+        ledger: where the run is.
+        progress: where the run stands; the history ends before the step that is thought of.
+        box: where it thinks.
+
+    Raises:
+        ModelAway: the model with which it thinks is not to be had now.
+        Exception: whatever it fails with; it did not propose.
+    """
+    before = Before(await box.digest(), await box.save()) if project.candidates > 1 else None
+    history = LedgerHistory(ledger, progress, thoughts=True)
+    begun = anyio.current_time()
+    with anyio.fail_after(project.budget.step_seconds):
+        thought: object = await project.thinker.think(history, box)
+    taken = anyio.current_time() - begun
+    if not isinstance(thought, Thought):
+        raise TypeError(f"a {type(thought).__name__} is no thought")
+    parse_proposal(thought.proposal.canonical())
+    usage = Usage.parse(thought.usage.canonical()).model_copy(update={"seconds": taken})
+    return Thinking(thought, await box.digest(), usage, before)
+
+
+def parts(thought: Thought, journal: Journal) -> Parts:
+    """The parts of a thought, put beside the events.
+
+    Raises:
+        LedgerError: one of them cannot be held.
+    """
+    return Parts(
+        content=journal.put(thought.content) if thought.content else None,
+        calls=_listed(thought.calls, journal),
+        exchanges=_listed(thought.exchanges, journal),
+    )
+
+
+def _listed(parts: Sequence[Frozen], journal: Journal) -> Digest | None:
+    return journal.put([one.model_dump(exclude_none=True) for one in parts]) if parts else None
