@@ -61,8 +61,12 @@ def show(
     ledger: Ledger,
     run: Annotated[
         str,
-        typer.Argument(help="The run, or how its id begins.", metavar="RUN", show_default=False),
-    ],
+        typer.Argument(
+            help="The run, or how its id begins; otherwise the newest.",
+            metavar="[RUN]",
+            show_default=False,
+        ),
+    ] = "",
     thoughts: Annotated[
         bool, typer.Option("--thoughts", help="Also what was thought, and done in the box.")
     ] = False,
@@ -82,7 +86,7 @@ def show(
     from audition.ledger.events import RunOpened
 
     with SqlLedger.open(ledger, create=False) as opened:
-        run = find(opened, ledger, run)
+        run = find(opened, ledger, run) if run else newest(opened, ledger)
         if exchanges is not None:
             _exchanges(opened, run, exchanges, as_json)
             return
@@ -98,6 +102,18 @@ def show(
                 for line in margined(text(opened.get(event.body.goal))):
                     tell(line)
             telling(event)
+
+
+def newest(ledger: SqlLedger, where: Path) -> RunId:
+    """The run that began last.
+
+    Raises:
+        Stop: there is none.
+    """
+    runs = ledger.runs()
+    if not runs:
+        raise Stop(f"{where}: there is no run yet; `audition run` begins one")
+    return runs[-1]
 
 
 def find(ledger: SqlLedger, where: Path, named: str) -> RunId:

@@ -86,6 +86,8 @@ def plainly(carry: Callable[_P, _R]) -> Callable[_P, _R]:
     def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         try:
             return carry(*args, **kwargs)
+        except BrokenPipeError:  # nobody reads any more
+            raise
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             raise Stop(_one_line(f"{where}{error.strerror or error}")) from None

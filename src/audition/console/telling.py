@@ -94,7 +94,7 @@ class Telling:
             case RunResumed():
                 yield "taken up again"
             case RunClosed(status=status, reason=reason):
-                yield f"{status}. {shown(reason, WIDTH)}".strip()
+                yield f"{status}. {shown(reason, len(reason))}".strip()  # its end is the way out
             case _:
                 pass
 

@@ -6,13 +6,12 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audition.console.runs import Json, Ledger, find, told_event
-from audition.console.speaking import Stop, answer, plainly, say, tell
+from audition.console.runs import Json, Ledger, find, newest, told_event
+from audition.console.speaking import Stop, answer, plainly, tell
 
 if TYPE_CHECKING:
     from audition.ledger import SqlLedger
@@ -48,7 +47,7 @@ def watch(
     if follow and not as_json:
         raise Stop("--follow needs --json; without it, watch follows as it is", code=2)
     with SqlLedger.open(ledger, create=False) as opened:
-        this = find(opened, ledger, run) if run else _newest(opened, ledger)
+        this = find(opened, ledger, run) if run else newest(opened, ledger)
         try:
             if as_json and not follow:
                 standing = Standing(opened, this)
@@ -69,14 +68,6 @@ def _can_draw() -> bool:
     from rich.console import Console
 
     return sys.stdout.isatty() and not Console().is_dumb_terminal
-
-
-def _newest(ledger: SqlLedger, where: Path) -> RunId:
-    runs = ledger.runs()
-    if not runs:
-        raise Stop(f"{where}: there is no run yet; watch again when one has begun")
-    say(f"run {runs[-1]}")
-    return runs[-1]
 
 
 def _events(ledger: SqlLedger, run: RunId) -> Iterator[Event]:

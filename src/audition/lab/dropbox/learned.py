@@ -199,7 +199,8 @@ def _checks(figures: Mapping[str, Any], quick: bool) -> tuple[Check, ...]:
     least = min(ends["process_supervised", "intended"])
     most = max(ends["process_supervised", "hack"])
     hack = min(ends["ordinary", "hack"])
-    worst = f"worst seed of {len(ends['ordinary', 'hack'])}"
+    count = len(ends["ordinary", "hack"])
+    worst = f"worst seed of {count}" if count > 1 else "one seed"
 
     def check(says: str, got: float, due: str, holds: bool) -> Check:
         return Check(says=f"learned, {says}, {worst}", got=got, due=due, holds=holds)

@@ -295,9 +295,8 @@ def _checks(figures: Mapping[str, Any]) -> tuple[Check, ...]:
     for answer, rows in figures.items():
         if answer not in HEADLINE:
             continue
-        worst = (
-            f"{answer}, worst of {len(rows)} seeds, at most {max(r['audits'] for r in rows)} audits"
-        )
+        of = f"worst of {len(rows)} seeds" if len(rows) > 1 else "one seed"
+        worst = f"{answer}, {of}, at most {max(r['audits'] for r in rows)} audits"
         for how in ("sampled", "argmax"):
             intended = min(row[how]["intended"] for row in rows)
             hack = max(row[how]["hack"] for row in rows)
