@@ -8,11 +8,13 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import struct
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -251,6 +253,14 @@ def test_where_a_run_stands_is_one_object(
     assert found["step"]["turn"] == 1 and found["step"]["outcome"] is None
 
 
+def piece(terminal: int, until: float) -> bytes:
+    """What comes next from a terminal, which must not go on for ever."""
+    left = until - time.monotonic()
+    ready, _, _ = select.select([terminal], [], [], max(0, left))
+    assert ready and left > 0, "it is not shown, or goes on being shown"
+    return os.read(terminal, 65536)
+
+
 def test_on_a_terminal_it_is_a_picture_and_an_interrupt_ends_it_cleanly(
     shell: Shell, waits_for_ann: tuple[subprocess.Popen[str], str]
 ) -> None:
@@ -258,12 +268,12 @@ def test_on_a_terminal_it_is_a_picture_and_an_interrupt_ends_it_cleanly(
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 90, 0, 0))
     watching = shell.start("watch", "a.db", stdout=terminal)
     os.close(terminal)
-    seen = b""
-    while b"waits for ann until" not in seen:
-        seen += os.read(outside, 65536)
-    watching.send_signal(signal.SIGINT)
+    seen, until = b"", time.monotonic() + PATIENCE
     try:
-        while more := os.read(outside, 65536):
+        while b"waits for ann until" not in seen:
+            seen += piece(outside, until)
+        watching.send_signal(signal.SIGINT)
+        while more := piece(outside, until):
             seen += more
     except OSError:  # the last one that held the terminal has gone
         pass
