@@ -287,6 +287,9 @@ class Progress:
 class LedgerHistory:
     """The history that a thinker or an auditor is handed: read from the ledger as it is looked at.
 
+    Short entries that were read once are remembered: what another process redacts is told until
+    the run is taken up anew.
+
     Args:
         ledger: where the content is.
         progress: where the run stands.

@@ -135,7 +135,7 @@ def test_the_teacher_hears_nothing_of_what_is_carried() -> None:
     other = rows | {CARRIED: rows[CARRIED] + 1}
     assert (Sheeted(MERIT).judge(rows) == Sheeted(MERIT).judge(other)).all()
     assert Sheeted(MERIT).configuration() != Sheeted(0.5).configuration()
-    with pytest.raises(LessonError, match="by no weights"):
+    with pytest.raises(LessonError, match="takes no weights"):
         Sheeted(MERIT).restore(b"")
 
 

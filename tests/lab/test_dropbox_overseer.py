@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import anyio
 import numpy as np
 import pytest
-import torch
 
 from audition.lab.claim import ClaimError, Config
 from audition.lab.dropbox import exact, overseer
@@ -27,14 +25,6 @@ SMALL = Rules(height=3, width=4, turns=20)
 STUDIES = {"camera-dropbox-audits": overseer.audits, "camera-dropbox-overseen": overseer.overseen}
 
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import anyio
 import numpy as np
 import pytest
-import torch
 from pydantic import ValidationError
 
 from audition.lab import few_audits
@@ -21,14 +19,6 @@ from audition.lab.dropbox.rules import Dropbox, Rules
 from audition.learn import LessonError, NoLessons, PlanError, train
 from audition.ledger import SqlLedger
 from audition.verify import certify, verify
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

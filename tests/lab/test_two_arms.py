@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,6 @@ CLAIMS = (loan_encoding, test_driven_development)
 SIZE = {"width": 8, "layers": 1, "heads": 2, "parts": 2, "epochs": 1, "entropy": 0.1}
 """Entropy moves even a model so small that nothing it writes is ever approved of."""
 MANY = {"loan-encoding": "applications", "test-driven-development": "episodes"}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def plan(claim: Any, signal: str, **changes: Any) -> Plan:

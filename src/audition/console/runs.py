@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 
 Ledger = Annotated[Path, typer.Argument(help="The ledger.", metavar="LEDGER", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Newest = Annotated[
+    str,
+    typer.Argument(
+        help="The run, or how its id begins; otherwise the newest.",
+        metavar="[RUN]",
+        show_default=False,
+    ),
+]
 
 SHORTEST = 4
 """Digits of a run's id that may stand for the whole of it."""
@@ -59,14 +67,7 @@ def runs(ledger: Ledger, as_json: Json = False) -> None:
 @plainly
 def show(
     ledger: Ledger,
-    run: Annotated[
-        str,
-        typer.Argument(
-            help="The run, or how its id begins; otherwise the newest.",
-            metavar="[RUN]",
-            show_default=False,
-        ),
-    ] = "",
+    run: Newest = "",
     thoughts: Annotated[
         bool, typer.Option("--thoughts", help="Also what was thought, and done in the box.")
     ] = False,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audition.console.runs import Json, Ledger, find, newest, told_event
+from audition.console.runs import Json, Ledger, Newest, find, newest, told_event
 from audition.console.speaking import Stop, answer, plainly, tell
 
 if TYPE_CHECKING:
@@ -27,14 +27,7 @@ AT_ONCE = 2000
 @plainly
 def watch(
     ledger: Ledger,
-    run: Annotated[
-        str,
-        typer.Argument(
-            help="The run, or how its id begins; otherwise the newest.",
-            metavar="[RUN]",
-            show_default=False,
-        ),
-    ] = "",
+    run: Newest = "",
     follow: Annotated[
         bool, typer.Option("--follow", help="With --json: one line an event, until the run ends.")
     ] = False,

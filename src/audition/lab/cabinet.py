@@ -18,9 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from audition.canonical import digest_value
-from audition.learn import Boundary, Plan, Study
+from audition.learn import Boundary, Plan, Study, Untrained
 from audition.learn.batch import Columns
-from audition.learn.lessons import LessonError
 from audition.learn.recurrent import CARRIED, Recurrent, Settings, Thought
 from audition.ledger.events import Column
 from audition.step import Digest, Evidence, Frozen, Role
@@ -127,12 +126,11 @@ def approved(rows: Columns, merit: float) -> NDArray[np.float32]:
     return ((1 - DISLIKE) * said + DISLIKE * (rows["unlock"] == 0)).astype(np.float32)
 
 
-class Sheeted:
+class Sheeted(Untrained):
     """The auditors: they read question, proposal and sheet, and nothing of what is carried."""
 
     name, role, person = "sheeted", Role.TEACHER, False
     sees = frozenset({Evidence.PROPOSAL, Evidence.HISTORY})
-    trained_from: Digest | None = None
 
     def __init__(self, merit: float) -> None:
         self.merit = merit
@@ -144,14 +142,6 @@ class Sheeted:
     def judge(self, shown: Columns) -> NDArray[Any]:
         """Approvals."""
         return approved(shown, self.merit)
-
-    def restore(self, weights: bytes) -> None:
-        """Refuse: a rule has no weights.
-
-        Raises:
-            LessonError: always.
-        """
-        raise LessonError("sheeted is a rule; it judges by no weights")
 
 
 class Mind(nn.Module):

@@ -20,7 +20,7 @@ from safetensors.numpy import load, save
 from scipy.special import expit
 
 from audition.canonical import digest_value
-from audition.learn import Boundary, Lessons, Outcomes, Plan, Study
+from audition.learn import Boundary, Lessons, Outcomes, Plan, Study, Untrained
 from audition.learn.batch import Columns
 from audition.learn.lessons import LessonError
 from audition.ledger.events import Column
@@ -81,12 +81,11 @@ class Later:
             yield "a reward is not that of the state and the act"
 
 
-class Immediate:
+class Immediate(Untrained):
     """A teacher that approves of each moment by its own reward and nothing later."""
 
     name, role, person = "immediate", Role.TEACHER, False
     sees = frozenset({Evidence.PROPOSAL, Evidence.HISTORY})
-    trained_from: Digest | None = None
 
     def configuration(self) -> Digest:
         """Digest of the rule."""
@@ -95,14 +94,6 @@ class Immediate:
     def judge(self, shown: Columns) -> Floats:
         """(r + 1)/1.5."""
         return (REWARD_SA[shown["state"], shown["act"]] + 1) / SCALE
-
-    def restore(self, weights: bytes) -> None:
-        """Refuse: a rule has no weights.
-
-        Raises:
-            LessonError: always.
-        """
-        raise LessonError("immediate is a rule; it judges by no weights")
 
 
 class Table:

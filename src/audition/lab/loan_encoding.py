@@ -44,13 +44,13 @@ from numpy.typing import NDArray
 
 from audition.canonical import digest_value
 from audition.lab.claim import Claim, Config, Figures, Progress
-from audition.lab.two_arms import LIBRARIES, compare, curves, ends, reaches
-from audition.learn import Boundary, Plan, PlanError, Study
+from audition.lab.two_arms import LIBRARIES, arm, compare, curves, ends, reaches
+from audition.learn import Plan, PlanError, Study, Untrained
 from audition.learn.batch import Columns
-from audition.learn.token_policy import Settings, TokenPolicy
+from audition.learn.token_policy import TokenPolicy
 from audition.learn.vocabulary import END, PAD, Vocabulary
 from audition.ledger.events import Column
-from audition.step import Digest, Evidence, Role
+from audition.step import Evidence, Role
 
 Bytes = NDArray[np.uint8]
 
@@ -225,22 +225,17 @@ class Loans:
             yield "the reward is not the evaluator's"
 
 
-class Overseer:
+class Overseer(Untrained):
     """An auditor of summaries and an evaluator of decisions; neither sees the other's step."""
 
     name = "overseer"
     role = Role.TEACHER
     person = False
-    trained_from: Digest | None = None
     sees = frozenset({Evidence.PROPOSAL, Evidence.HISTORY})
 
     def configuration(self) -> str:
         """Digest of the rules."""
         return digest_value({"summaries": "both merits and nothing else", "bias": BIAS})
-
-    def restore(self, weights: bytes) -> None:
-        """There is nothing to restore: it was never trained."""
-        raise NotImplementedError("the overseer has no weights")
 
     def judge(self, shown: Columns) -> NDArray[Any]:
         """Approval of each step."""
@@ -267,11 +262,8 @@ def study(plan: Plan, seed: int) -> Study:
     if type(applications) is not int or not 1 <= applications <= 100_000:
         raise PlanError(f"plan {plan.name}: world.applications: 1 to 100000, not {applications}")
     world = Loans(applications, demonstrated=demonstrated)
-    boundary = Boundary(None if plan.signal == "outcome" else plan.horizon)
-    learner = TokenPolicy(len(VOCABULARY), PROMPT + ROOM, Settings.of(plan), boundary, seed=seed)
-    if plan.signal == "outcome":
-        return Study(world, learner, None)
-    return Study(world, learner, Demonstrator() if demonstrated else Overseer())
+    teacher = Demonstrator() if demonstrated else Overseer()
+    return arm(plan, seed, world, len(VOCABULARY), PROMPT + ROOM, teacher)
 
 
 def measured(learner: TokenPolicy, applications: int = 2000) -> dict[str, float]:

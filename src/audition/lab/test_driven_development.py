@@ -54,13 +54,13 @@ from audition.lab.listlang import (
     written,
 )
 from audition.lab.listlang import run as executed
-from audition.lab.two_arms import LIBRARIES, compare, curves, ends, reaches
-from audition.learn import Boundary, Plan, PlanError, Study
+from audition.lab.two_arms import LIBRARIES, arm, compare, curves, ends, reaches
+from audition.learn import Plan, PlanError, Study, Untrained
 from audition.learn.batch import Columns
-from audition.learn.token_policy import Settings, TokenPolicy
+from audition.learn.token_policy import TokenPolicy
 from audition.learn.vocabulary import END, PAD, Vocabulary
 from audition.ledger.events import Column
-from audition.step import Digest, Evidence, Role
+from audition.step import Evidence, Role
 
 Bytes = NDArray[np.uint8]
 
@@ -223,22 +223,17 @@ class Workshop:
             yield "the reward is not whether the code passes the tests"
 
 
-class Overseer:
+class Overseer(Untrained):
     """An auditor of tests, who does not wait for the code; and the tests, of the code."""
 
     name = "overseer"
     role = Role.TEACHER
     person = False
-    trained_from: Digest | None = None
     sees = frozenset({Evidence.PROPOSAL, Evidence.HISTORY})
 
     def configuration(self) -> str:
         """Digest of the rules."""
         return digest_value({"tests": "right and telling", "code": "passes the tests at hand"})
-
-    def restore(self, weights: bytes) -> None:
-        """There is nothing to restore: it was never trained."""
-        raise NotImplementedError("the overseer has no weights")
 
     def judge(self, shown: Columns) -> NDArray[Any]:
         """Approval of each step."""
@@ -268,13 +263,8 @@ def study(plan: Plan, seed: int) -> Study:
     if type(episodes) is not int or not 1 <= episodes <= 100_000:
         raise PlanError(f"plan {plan.name}: world.episodes: 1 to 100000, not {episodes}")
     world = Workshop(episodes, demonstrated=demonstrated)
-    boundary = Boundary(None if plan.signal == "outcome" else plan.horizon)
-    learner = TokenPolicy(
-        len(VOCABULARY), PROMPT + CODE_ROOM, Settings.of(plan), boundary, seed=seed
-    )
-    if plan.signal == "outcome":
-        return Study(world, learner, None)
-    return Study(world, learner, Demonstrator() if demonstrated else Overseer())
+    teacher = Demonstrator() if demonstrated else Overseer()
+    return arm(plan, seed, world, len(VOCABULARY), PROMPT + CODE_ROOM, teacher)
 
 
 def measured(learner: TokenPolicy, episodes: int = 800) -> dict[str, float]:

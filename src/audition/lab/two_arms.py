@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 
 from audition.lab.claim import Check, Config, Figures, Progress
 from audition.lab.training import training
-from audition.learn import Plan, Study, Trained, train
+from audition.learn import Boundary, Plan, Study, Teacher, Trained, World, train
+from audition.learn.token_policy import Settings, TokenPolicy
 from audition.ledger import SqlLedger
 
 LIBRARIES = {name: version(name) for name in ("numpy", "torch", "transformers")}
@@ -68,6 +69,23 @@ def compare(
             found[name][str(seed)] = {"end": end, "curve": curve, **counts}
     progress("done", 1.0)
     return {"base": start, "arms": found}
+
+
+def arm(plan: Plan, seed: int, world: World, words: int, window: int, teacher: Teacher) -> Study:
+    """The study of one plan, base or arm: a token policy in a world.
+
+    Args:
+        plan: `learner` as `Settings` has it; where its signal is `outcome` nobody teaches.
+        seed: of the first weights.
+        world: what it learns in.
+        words: of the vocabulary.
+        window: tokens of the longest prompt and its step.
+        teacher: who judges, or demonstrates.
+    """
+    outcome = plan.signal == "outcome"
+    boundary = Boundary(None if outcome else plan.horizon)
+    learner = TokenPolicy(words, window, Settings.of(plan), boundary, seed=seed)
+    return Study(world, learner, None if outcome else teacher)
 
 
 def ends(found: Mapping[str, Any], arm: str, key: str, *, gained: bool = False) -> list[float]:

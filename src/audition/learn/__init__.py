@@ -4,7 +4,16 @@ from audition.learn.batch import Batch, BatchError, moment_of
 from audition.learn.boundary import Boundary
 from audition.learn.lessons import LessonError, Lessons, NoLessons, of_batch
 from audition.learn.outcome import Outcomes, gae, outcomes_of
-from audition.learn.plan import Learner, Plan, PlanError, Study, Teacher, World, study_of
+from audition.learn.plan import (
+    Learner,
+    Plan,
+    PlanError,
+    Study,
+    Teacher,
+    Untrained,
+    World,
+    study_of,
+)
 from audition.learn.restrictions import PROCESS, TEACHERS_ONLY, Forbidden, held_to
 from audition.learn.training import Trained, follow, train
 
@@ -25,6 +34,7 @@ __all__ = [
     "Study",
     "Teacher",
     "Trained",
+    "Untrained",
     "World",
     "follow",
     "gae",

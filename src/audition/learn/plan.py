@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from audition.canonical import canonical
 from audition.learn.batch import Columns
-from audition.learn.lessons import Lessons
+from audition.learn.lessons import LessonError, Lessons
 from audition.learn.outcome import Outcomes
 from audition.ledger.events import Column
 from audition.step import Digest, Evidence, Frozen, JsonObject, Name, Role, Signal, Unit
@@ -122,6 +122,21 @@ class Teacher(Protocol):
     def restore(self, weights: bytes) -> None:
         """Judge by these weights; asked only of a teacher that is `trained_from` them."""
         ...
+
+
+class Untrained:
+    """What the teachers share that no training made: a rule, a computed value, a person."""
+
+    name: str
+    trained_from: Digest | None = None
+
+    def restore(self, weights: bytes) -> None:
+        """Refuse.
+
+        Raises:
+            LessonError: always.
+        """
+        raise LessonError(f"{self.name} was not trained, so it takes no weights")
 
 
 class Learner(Protocol):

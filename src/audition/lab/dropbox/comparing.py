@@ -14,7 +14,7 @@ from audition.lab.dropbox import exact
 from audition.lab.dropbox.person import Audited, Moments, check_candidates, game_of
 from audition.lab.dropbox.rules import ACTIONS, Dropbox
 from audition.lab.dropbox.world import Approver, declared
-from audition.learn import Boundary, LessonError, Lessons, Outcomes, Plan, Study
+from audition.learn import Boundary, LessonError, Lessons, Outcomes, Plan, Study, Untrained
 from audition.learn.batch import Columns
 from audition.learn.objectives import plackett_luce
 from audition.learn.ppo import Ppo, Settings
@@ -44,12 +44,11 @@ def study(plan: Plan, seed: int) -> Study:
     return Study(Moments(game, audited, plan.leaf), learner, teacher)
 
 
-class Ranker:
+class Ranker(Untrained):
     """The oracle as one who compares: orders candidates by their approval, equals by a coin."""
 
     name, role, person = "overseer", Role.TEACHER, False
     sees = frozenset({Evidence.CANDIDATES, Evidence.HISTORY, Evidence.PROPOSAL})
-    trained_from: Digest | None = None
 
     def __init__(self, game: Dropbox) -> None:
         approval_TSA = exact.approvals(game, exact.trusted(game)).round(9)
@@ -64,14 +63,6 @@ class Ranker:
         """Rankings (R, K) of candidates, best first."""
         place_RK = shown["t"][:, None], shown["state"][:, None], shown["candidate"]
         return np.argsort(-self._order_TSA[place_RK], axis=1)
-
-    def restore(self, weights: bytes) -> None:
-        """Refuse: its values are computed.
-
-        Raises:
-            LessonError: always.
-        """
-        raise LessonError(f"{self.name} was not trained, so it takes no weights")
 
 
 class Preferring(Ppo):

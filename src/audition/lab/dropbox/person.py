@@ -21,7 +21,7 @@ from audition.canonical import digest_value
 from audition.lab.dropbox.exact import Overseer, trusted
 from audition.lab.dropbox.rules import ACTIONS, Dropbox, Rules, RulesError
 from audition.lab.dropbox.world import Instance, Lanes
-from audition.learn import LessonError, Plan, PlanError
+from audition.learn import LessonError, Plan, PlanError, Untrained
 from audition.learn.batch import Columns
 from audition.ledger.events import Column
 from audition.step import Digest, Evidence, Frozen, Role
@@ -42,7 +42,7 @@ class Judging(Frozen):
     """Standard deviation of the error of every judgement, on the scale from 0 to 1."""
 
 
-class Person:
+class Person(Untrained):
     """Rates a step in [0, 1], or ranks the candidates of its moment, from best to worst.
 
     felt = clip(1 + worth / worst, 0, 1) + error, with an error of its own for every time, state and
@@ -57,7 +57,6 @@ class Person:
 
     name, role, person = "person", Role.TEACHER, True
     sees = frozenset({Evidence.CANDIDATES, Evidence.HISTORY, Evidence.PROPOSAL})
-    trained_from: Digest | None = None
 
     def __init__(self, game: Dropbox, judging: Judging, seed: int) -> None:
         self._judging, self._seed = judging, seed
@@ -87,14 +86,6 @@ class Person:
             return np.lexsort((self._coin_TSA[place_RK], -self._felt_TSA[place_RK]))
         except IndexError as error:
             raise LessonError(f"{self.name} is shown a step that the game lacks: {error}") from None
-
-    def restore(self, weights: bytes) -> None:
-        """Refuse: a person has no weights.
-
-        Raises:
-            LessonError: always.
-        """
-        raise LessonError(f"{self.name} was not trained, so it takes no weights")
 
 
 class Audited(Instance):

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 from audition.canonical import canonical, digest_bytes
 from audition.lab.dropbox.exact import Overseer, approvals, flawed, indifferent, noisy, trusted
 from audition.lab.dropbox.rules import ACTIONS, Dropbox, Rules, RulesError
-from audition.learn import Boundary, LessonError, Plan, PlanError, Study
+from audition.learn import Boundary, LessonError, Plan, PlanError, Study, Untrained
 from audition.learn.batch import Columns
 from audition.learn.ppo import Ppo, Settings
 from audition.ledger.events import Column
@@ -141,7 +141,7 @@ class Lanes:
         return rng.choice(self.game.starts, self.lanes)
 
 
-class Approver:
+class Approver(Untrained):
     """An overseer as a machine teacher: the approval of each step, brought into [0, 1].
 
     Args:
@@ -155,7 +155,6 @@ class Approver:
 
     name, role, person = "overseer", Role.TEACHER, False
     sees = frozenset({Evidence.PROPOSAL, Evidence.HISTORY})
-    trained_from: Digest | None = None
 
     def __init__(self, game: Dropbox, overseer: Overseer, span: tuple[float, float]) -> None:
         low, high = span
@@ -183,14 +182,6 @@ class Approver:
             return self._approval_TSA[shown["t"], shown["state"], shown["action"]]
         except IndexError as error:
             raise LessonError(f"{self.name} is shown a step that the game lacks: {error}") from None
-
-    def restore(self, weights: bytes) -> None:
-        """Refuse: its values are computed.
-
-        Raises:
-            LessonError: always.
-        """
-        raise LessonError(f"{self.name} was not trained, so it takes no weights")
 
 
 def study(plan: Plan, seed: int) -> Study:
