@@ -69,6 +69,19 @@ def test_lessons_are_written_as_they_can_be_read_back(judged: Path, tmp_path: Pa
     )
 
 
+EXTRA = ("gymnasium", "matplotlib", "numba", "safetensors", "torch", "transformers")
+
+
+@pytest.mark.parametrize("words", [("lessons",), ("verify",), ("show",), ("pending",)])
+def test_what_trains_nothing_needs_no_extra(ledger_path: Path, words: tuple[str, ...]) -> None:
+    absent = f"import sys; sys.modules.update(dict.fromkeys({EXTRA})); "
+    call = f"sys.argv = ['audition', *{words}, {str(ledger_path)!r}]; "
+    main = "from audition.console import main; main()"
+    command = [sys.executable, "-c", absent + call + main]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+
+
 def test_a_ledger_without_audits_has_no_lessons(tmp_path: Path) -> None:
     SqlLedger.open(tmp_path / "empty.db").close()
     done = audition(tmp_path, "lessons", "empty.db", "--out", "out")

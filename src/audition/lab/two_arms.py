@@ -54,6 +54,7 @@ def compare(
         (`curve`, the base's first), the last of them (`end`), and what was audited and learned.
     """
     runs = [(name, plan, seed) for name, plan in arms.items() for seed in plan.seeds]
+    points = 3 if config.quick else 6
     with training(config) as ledger:
         progress("the base learns from demonstrations", 0.0)
         begun = _trained(ledger, base, base.seeds[0], make)
@@ -63,7 +64,9 @@ def compare(
             progress(f"{name}, seed {seed}", number / (len(runs) + 1))
             curve = [{"update": 0, **start}]
             going_on = plan.model_copy(update={"base": begun.thinker})
-            trained = _trained(ledger, going_on, seed, make, measure, curve)
+            trained = _trained(
+                ledger, going_on, seed, make, measure, curve, 3 if config.quick else 6
+            )
             end = {key: value for key, value in curve[-1].items() if key != "update"}
             counts = {"audits": trained.audits, "lessons": trained.lessons}
             found[name][str(seed)] = {"end": end, "curve": curve, **counts}
@@ -136,9 +139,10 @@ def _trained(
     make: Callable[[Plan, int], Study],
     measure: Measure | None = None,
     curve: list[dict[str, Any]] | None = None,
+    points: int = 6,
 ) -> Trained:
     study = make(plan, seed)
-    stretch = max(1, plan.batches // 6)
+    stretch = max(1, plan.batches // points)
 
     def note(done: int, of: int, _: Mapping[str, float]) -> None:
         if measure is not None and curve is not None and (done % stretch == 0 or done == of):

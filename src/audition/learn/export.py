@@ -19,8 +19,6 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from audition.learn.lessons import LessonError, Lessons
 from audition.step import MOST, Digest, Frozen, Name, RunId, Signal
@@ -131,6 +129,8 @@ def to_arrays(lessons: Lessons, run: RunId | None) -> bytes:
     Raises:
         ExportError: an array of a type that no export holds.
     """
+    from safetensors.numpy import save
+
     head = _line(_head_of(lessons, run).model_dump()).decode()
     tensors = {
         name: _characters(array) if array.dtype.kind == "U" else np.ascontiguousarray(array)
@@ -145,6 +145,9 @@ def from_arrays(data: bytes) -> tuple[RunId | None, Lessons]:
     Raises:
         ExportError: anything that `to_arrays` would not have written; the message names the array.
     """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
     try:
         tensors = load(data)
     except (SafetensorError, KeyError) as error:
