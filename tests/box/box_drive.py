@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import secrets
+import select
 import signal
 import socket
 import struct
@@ -131,7 +132,8 @@ def tried(name):
             check=False,
         )
         if name == "daemon":
-            return "outlived its call" if appears(Path(aim.folder, "late")) else None
+            late = soon(Path(aim.folder, "late").exists, 5)
+            return "outlived its call" if late else None
         return aim.reached(name, done.stdout, None)
 
 
@@ -151,7 +153,7 @@ class Aim:
         self._file = self._closing.enter_context(self.canary.open())
         self.mark, self.key = f"audition-{secrets.token_hex(8)}", secrets.randbits(30)
         self._echoes, self._signals = echoes(), len(SIGNALS)
-        self._asked = {name: len(asked) for name, asked in ASKED.items()}
+        self._asked = len(ASKED)
         ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1), 0, 0, 0)
         return self
 
@@ -188,16 +190,16 @@ class Aim:
         return "reached" if got else None
 
     def _dns(self):
-        return len(ASKED["dns"]) > self._asked["dns"]
+        return len(ASKED) > self._asked
 
     def _metadata(self):
-        return len(ASKED["metadata"]) > self._asked["metadata"]
+        return came("metadata")
 
     def _icmp(self):
         return echoes() > self._echoes
 
     def _packet(self):
-        return len(ASKED["packet"]) > self._asked["packet"]
+        return came("packet")
 
     def _hard_link_out(self):
         return self.canary.stat().st_nlink > 1
@@ -206,7 +208,7 @@ class Aim:
         return "late" in Path(self.folder, ".bashrc").read_text()
 
     def _signal_out(self):
-        return len(SIGNALS) > self._signals
+        return soon(lambda: len(SIGNALS) > self._signals, 0.5)
 
     def _temporary_file(self):
         return taken_away(f"/tmp/{self.mark}")
@@ -226,8 +228,22 @@ class Aim:
 
 SIGNALS = []
 """Signals that came."""
-ASKED = {"dns": [], "metadata": [], "packet": []}
-"""What the servers here were asked, and frames of ours that came."""
+ASKED = []
+"""What the name server here was asked; it answers only after it has noted the query."""
+LISTENING = {}
+"""Sockets that only listen: what came to them waits in the kernel until it is looked for."""
+
+
+def came(name):
+    """Whether anything came to a listening socket; it is taken away."""
+    listening = LISTENING[name]
+    if not select.select([listening], [], [], 0.5)[0]:
+        return False
+    if name == "metadata":
+        listening.accept()[0].close()
+    else:
+        listening.recv(99)
+    return True
 
 
 def taken_away(path):
@@ -252,16 +268,16 @@ def echoes():
     return int(numbers[names.index("InEchos")])
 
 
-def appears(path):
-    for _ in range(100):
-        if path.exists():
-            return True
-        time.sleep(0.05)
-    return False
+def soon(seen, seconds):
+    """Whether it is seen within so many seconds."""
+    end = time.monotonic() + seconds
+    while not (found := seen()) and time.monotonic() < end:
+        time.sleep(0.02)
+    return found
 
 
 def make_network():
-    """Raise loopback here, and answer on it as a name server and as a cloud's metadata server."""
+    """Raise loopback here; answer on it as a name server, listen as a cloud's metadata server."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         up = struct.pack("16sh14x", b"lo", 0x41)
         fcntl.ioctl(any_socket, 0x8914, up)
@@ -270,30 +286,18 @@ def make_network():
     names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     names.bind(("127.0.0.1", 53))
     threading.Thread(target=answer_names, args=[names], daemon=True).start()
-    frames = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88B5))
-    threading.Thread(target=take_frames, args=[frames], daemon=True).start()
+    LISTENING["packet"] = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88B5))
     with contextlib.suppress(OSError):
         group = os.getgid()
         Path("/proc/sys/net/ipv4/ping_group_range").write_text(f"{group} {group or 2**31 - 2}")
-    metadata = socket.create_server(("169.254.169.254", 80))
-    threading.Thread(target=answer_metadata, args=[metadata], daemon=True).start()
+    LISTENING["metadata"] = socket.create_server(("169.254.169.254", 80))
 
 
 def answer_names(server):
     while True:
         query, asker = server.recvfrom(512)
-        ASKED["dns"].append(query)
+        ASKED.append(query)
         server.sendto(query, asker)
-
-
-def take_frames(wire):
-    while True:
-        ASKED["packet"].append(wire.recv(99))
-
-
-def answer_metadata(server):
-    while True:
-        ASKED["metadata"].append(server.accept()[0].close())
 
 
 def open_system():

@@ -64,9 +64,7 @@ def compare(
             progress(f"{name}, seed {seed}", number / (len(runs) + 1))
             curve = [{"update": 0, **start}]
             going_on = plan.model_copy(update={"base": begun.thinker})
-            trained = _trained(
-                ledger, going_on, seed, make, measure, curve, 3 if config.quick else 6
-            )
+            trained = _trained(ledger, going_on, seed, make, measure, curve, points)
             end = {key: value for key, value in curve[-1].items() if key != "update"}
             counts = {"audits": trained.audits, "lessons": trained.lessons}
             found[name][str(seed)] = {"end": end, "curve": curve, **counts}
