@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -41,6 +41,7 @@ def slowly(signal_NT: Any, last_NT: Any, horizon: int | None) -> Any:
     return credit_NT
 
 
+@example((np.array([[-0.0, 0.0]]), np.array([[True, True]])), None)
 @given(signals(), st.integers(1, 12) | st.none())
 def test_credit_is_what_the_slow_sum_gives_for_every_horizon(
     given: tuple[Any, Any], horizon: int | None

@@ -60,7 +60,8 @@ class Boundary:
         credit_NT, same_NT = signal_NT.copy(), ~last_NT
         for ahead in range(1, min(self.horizon or steps, steps)):
             within_NT = same_NT[:, : steps - ahead]  # no end between a step and the one ahead
-            credit_NT[:, : steps - ahead] += np.where(within_NT, signal_NT[:, ahead:], 0)
+            own_NT = credit_NT[:, : steps - ahead]
+            np.add(own_NT, signal_NT[:, ahead:], out=own_NT, where=within_NT)  # -0 stays -0
             same_NT = within_NT & ~last_NT[:, ahead:]
         return credit_NT
 
