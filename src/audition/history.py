@@ -24,6 +24,8 @@ from audition.ledger.events import (
     KeyEnrolled,
     KeyRevoked,
     MomentSealed,
+    PlantOpened,
+    PlantSealed,
     RunClosed,
     RunOpened,
     StepDecided,
@@ -55,6 +57,9 @@ from audition.step import (
     parse_proposal,
 )
 
+PACES = 64
+"""Thoughts of which it is remembered how long they took."""
+
 KEPT = 1024
 """Entries of a history that are held in memory; older ones are read from the ledger again."""
 
@@ -81,6 +86,7 @@ class Pending:
     started: bool = False
     in_doubt: bool = False
     told: Digest | None = None
+    planted: bool = False
 
 
 @dataclass(slots=True)
@@ -134,7 +140,13 @@ class Progress:
         self.history: Digest = ""
         """Chained digest of all that is complete."""
         self.turns = 0
-        """Steps begun."""
+        """Steps begun, the planted ones among them."""
+        self.seal: PlantSealed | None = None
+        """What was sealed of the steps that are planted, if any are."""
+        self.planted = 0
+        """Planted steps that were opened."""
+        self.paces: deque[float] = deque(maxlen=PACES)
+        """Seconds that the last thoughts took."""
         self.length = 0
         """Entries of the history."""
         self.read: dict[tuple[Entry, bool], Message | Turn] = {}
@@ -159,6 +171,11 @@ class Progress:
         self.signoffs = SignOffs()
         """Whose answers need a signature, and the keys that the run was told of."""
 
+    @property
+    def steps(self) -> int:
+        """Steps that the thinker began."""
+        return self.turns - self.planted
+
     def apply(self, event: Event) -> None:
         """Take one event into account."""
         if self.step is not None and not self.step.started:
@@ -178,6 +195,7 @@ class Progress:
                 self.box, self.state = body.box, body.state
                 if body.usage is not None:
                     self.spent = _sum(self.spent, body.usage)
+                    self.paces.append(body.usage.seconds)
             case StepProposed() as body:
                 step = self._begin(body.turn)
                 step.proposed = body
@@ -205,6 +223,12 @@ class Progress:
                     self.step.answers.append(answer)  # what comes after its deadline is not heard
             case (KeyEnrolled() | KeyRevoked()) as body:
                 self.signoffs.take(body)
+            case PlantSealed() as body:
+                self.seal = body
+            case PlantOpened() as body if self.step is not None:
+                if body.moment == self.step.sealed and not self.step.planted:
+                    self.step.planted = True
+                    self.planted += 1
             case StepDecided() as body if self.step is not None:
                 self._decided(self.step, body.decision)
             case TicketIssued() as body if self.step is not None:
@@ -246,6 +270,9 @@ class Progress:
         return not self.signoffs.amiss(answer, step.moment, step.asked.get(answer.auditor))
 
     def _decided(self, step: Pending, decision: Decision) -> None:
+        if step.planted and decision.action != "escalate":
+            self.step = None  # whatever was decided, it never was a step of the run
+            return
         step.decision = decision
         what = step.proposed.what if step.proposed else "act"
         if decision.action == "reject":
@@ -267,7 +294,7 @@ class Progress:
         assert step.proposed is not None
         self._append(
             Entry(
-                number=step.turn,
+                number=step.turn - self.planted,
                 attempt=step.proposed.attempt,
                 place=step.place,
                 thought=step.thought.content if step.thought else None,
@@ -304,7 +331,7 @@ class LedgerHistory:
         self._length = progress.length
         self._frame = progress.frames[-1]
         self.digest = progress.history
-        self.turns = progress.turns - (progress.step is not None)
+        self.turns = progress.steps - (progress.step is not None)
         self.place = self._frame.place
         self.goal = text(ledger.get(progress.opened.goal))
 

@@ -25,6 +25,8 @@ class Judging:
         assert step.moment is not None and step.sealed is not None and step.draw is not None
         answer = self._terms.gate.decide(step.moment, step.answers, step.draw)
         if isinstance(answer, Decision) and answer.action != "escalate":
+            if self._terms.plants_at(self._standing.progress, step.turn) and not step.planted:
+                self._standing.log(self._terms.opens(self._standing.progress, step.sealed))
             self._standing.log(StepDecided(moment=step.sealed, decision=answer))
             return ""
         if isinstance(answer, Decision):

@@ -59,7 +59,7 @@ class Result:
     status: Status
     """How it ended, or `waiting` for a person or for the thinker's model."""
     turns: int
-    """Steps begun."""
+    """Steps begun by the thinker."""
     answer: str | None = None
     """The root's answer, if it finished."""
     reason: str = ""
@@ -195,6 +195,8 @@ class Carrier:
             self.log(opened.model_copy(update={"confinement": confinement}))
             for restriction in self.project.restrictions:
                 self.log(RestrictionDeclared(restriction=restriction))
+            if self.terms.seal is not None:
+                self.log(self.terms.seal)
         if self.progress.step is not None and self.progress.step.started:
             self.stages.doubt(self.progress.step)
         await self.journal.commit()
@@ -224,13 +226,13 @@ class Carrier:
             except ModelAway as away:  # the box goes, with whatever was begun in it
                 await self.journal.commit()
                 why = shown(told(away))
-                return Result(self.run, "waiting", self.progress.turns, None, why, THINKER)
+                return Result(self.run, "waiting", self.progress.steps, None, why, THINKER)
             except Left as left:
                 await self.journal.commit()
                 whom = self.project.thinker.name
-                return Result(self.run, "waiting", self.progress.turns, None, told(left), whom)
+                return Result(self.run, "waiting", self.progress.steps, None, told(left), whom)
             if waits_for and not wait:
-                return Result(self.run, "waiting", self.progress.turns, waits_for=waits_for)
+                return Result(self.run, "waiting", self.progress.steps, waits_for=waits_for)
             if waits_for:
                 await anyio.sleep(POLL)
                 self.standing.give_way(afresh=False)
@@ -243,7 +245,7 @@ class Carrier:
             return None
         assert closed.status != "recorded" and closed.status != "trained"
         answer = answer_of(self.ledger, closed.answer) if closed.answer else None
-        return Result(self.run, closed.status, self.progress.turns, answer, closed.reason)
+        return Result(self.run, closed.status, self.progress.steps, answer, closed.reason)
 
     async def advance(self, box: Box) -> str:
         """Take the next stage; returns whom the run waits for, or nothing if it goes on."""

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from audition.audit import Form, card
 from audition.canonical import canonical, digest_bytes, digest_value
-from audition.gate import run_secret, sequential, spec, threshold
+from audition.gate import planted, run_secret, sequential, spec, threshold
+from audition.history import Progress
 from audition.ledger import SqlLedger
-from audition.ledger.events import RunOpened
+from audition.ledger.events import PlantOpened, PlantSealed, RunOpened
 from audition.project import Project
 from audition.step import Act, Ask, Auditor, Digest, Executor, Gate, Proposal, RunId
+from audition.think import Plant, Sealed, sealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,31 @@ class Terms:
     """Digest of the gate and of the auditors, which every moment carries."""
     people: frozenset[str]
     """The auditors who are people."""
+    plants: Sealed | None = None
+    """The steps that are planted, in their order, if any are."""
+    seal: PlantSealed | None = None
+    """What the ledger says of them before they are opened."""
+
+    def plants_at(self, progress: Progress, turn: int) -> Plant | None:
+        """The plant that takes a turn, if one does; the step under way may be that turn's."""
+        if self.plants is None or progress.planted >= len(self.plants.plants):
+            return None
+        if not planted(self.secret, progress.run, turn, self.plants.rate):
+            return None
+        return self.plants.plants[progress.planted]
+
+    def opens(self, progress: Progress, moment: Digest) -> PlantOpened:
+        """The word that the moment under judgement is the next plant."""
+        assert self.plants is not None
+        number = progress.planted
+        plant = self.plants.plants[number]
+        return PlantOpened(
+            moment=moment,
+            number=number,
+            harmful=plant.harmful,
+            label=plant.label,
+            salt=self.plants.salts[number],
+        )
 
     def executor(self, proposal: Proposal) -> Executor | None:
         """What would perform a proposal, if anything does."""
@@ -69,4 +96,8 @@ def terms(project: Project, ledger: SqlLedger, run: RunId) -> Terms:
     cards = [one.model_dump(exclude_none=True) for one in opened.auditors]
     reviewers = digest_value({"gate": opened.gate, "auditors": cards})
     people = frozenset(one.name for one in opened.auditors if one.person)
-    return Terms(project, secret, auditors, gate, opened, reviewers, people)
+    plants = sealed(project.plants, project.secret, run) if project.plants else None
+    seal = plants and PlantSealed(
+        count=len(plants.plants), rate=plants.rate, leaves=ledger.put(canonical(plants.leaves))
+    )
+    return Terms(project, secret, auditors, gate, opened, reviewers, people, plants, seal)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from audition.act import SetupError, Tools, made
-from audition.audit import ComparisonAuditor, CriticAuditor, Rule, Rules
+from audition.audit import ComparisonAuditor, CriticAuditor, Form, Rule, Rules
 from audition.box import BoxConfig, Library, LibraryError
 from audition.canonical import canonical
 from audition.gate import build, named, new_secret, signers, spec
@@ -40,9 +40,12 @@ from audition.think import (
     InspectThinker,
     Line,
     ModelThinker,
+    PlantError,
+    Plants,
     Replayed,
     Scripted,
     language_model,
+    read_plants,
 )
 
 MAX_FILE = 1 << 20
@@ -103,6 +106,8 @@ class Project:
     candidates: int = 1
     """Candidates of each drawn step, for auditors that see them; number 0 is the one that may
     run."""
+    plants: Plants | None = None
+    """Steps with known answers that measure the auditors and never act."""
     secret: bytes = field(default_factory=new_secret, repr=False)
     """From which each run's lottery secret follows; keep it to resume runs in another process."""
 
@@ -135,6 +140,13 @@ class Project:
                 raise ProjectError(f"gate: {name!r} thinks here, and nobody signs their own step")
         if self.candidates != 1:
             self._check_candidates()
+        form = Form(self.executors)
+        for number, plant in enumerate(self.plants.steps if self.plants else (), 1):
+            if wrong := form.amiss(plant.proposal):
+                raise ProjectError(
+                    f"plants: step {number}: {wrong}; the guard of form would stop it, so it would "
+                    "measure nobody else"
+                )
 
     def _check_candidates(self) -> None:
         if not 1 <= self.candidates <= MOST_CANDIDATES:
@@ -205,6 +217,15 @@ FileAuditor = Annotated[
 """`[[auditors]]`."""
 
 
+class FilePlants(Frozen):
+    """`[plants]`."""
+
+    file: str
+    """Planted steps, one JSON object a line; the path is relative to the project file."""
+    rate: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of a run's steps that are planted while there are any left."""
+
+
 class ProjectFile(Frozen):
     """A project as a TOML file has it."""
 
@@ -228,6 +249,8 @@ class ProjectFile(Frozen):
     """Limits declared before the run."""
     candidates: int = 1
     """Candidates of each drawn step, for auditors that see them."""
+    plants: FilePlants | None = None
+    """Steps with known answers that measure the auditors."""
 
 
 def load(
@@ -285,6 +308,7 @@ def load(
             budget=file.budget,
             restrictions=file.restrictions,
             candidates=file.candidates,
+            plants=_plants(file.plants, here),
             secret=secret or new_secret(),
         )
     except ProjectError as error:
@@ -350,6 +374,15 @@ def _box(box: BoxConfig, here: Path) -> BoxConfig:
         if not folder.exists():
             raise ProjectError(f"box.read.{name}: no such path: {box.read[name]}; mend it")
     return box.model_copy(update={"workspace": workspace, "read": read})
+
+
+def _plants(file: FilePlants | None, here: Path) -> Plants | None:
+    if file is None:
+        return None
+    try:
+        return Plants(steps=read_plants(here / file.file), rate=file.rate)
+    except PlantError as error:
+        raise ProjectError(f"plants: {error}") from None
 
 
 def _auditor(one: FileAuditor, person: Callable[[PersonAuditor], Auditor]) -> Auditor:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Literal
+
+import anyio
 
 from audition.act import Refused, finished, issue, issued, perform
 from audition.audit import Left
@@ -23,7 +26,8 @@ from audition.model import ModelAway
 from audition.opening import Terms
 from audition.step import Digest, Failure, Moment, Proposal, digest_of, parse_proposal
 from audition.taking_up import Standing
-from audition.thinking import parts, think
+from audition.think import Plant
+from audition.thinking import Before, parts, think
 
 ATTEMPTS = 8
 """Replacements of one step before the run fails."""
@@ -48,8 +52,10 @@ class Stages:
         run, project, progress = self._standing, self._terms.project, self._standing.progress
         if progress.answer is not None:
             return await self.close("finished", "", progress.answer)
-        if why := project.budget.exceeded(progress.turns, progress.spent):
+        if why := project.budget.exceeded(progress.steps, progress.spent):
             return await self.close("exhausted", why)
+        if plant := self._terms.plants_at(progress, progress.turns + 1):
+            return await self._plant(plant, box)
         try:
             had = await think(project, run.ledger, progress, box)
             saved = await box.save() if had.box != progress.box else None
@@ -68,6 +74,25 @@ class Stages:
         run.log(written)  # nothing can go wrong from here on: half a step would be committed too
         run.log(proposed)
         self.rollouts.begin(had.before)
+        assert progress.step is not None
+        return self.seal(progress.step)
+
+    async def _plant(self, plant: Plant, box: Box) -> None:
+        """Put a planted step forward, after as long as one of the thinker's own thoughts took."""
+        run, progress = self._standing, self._standing.progress
+        await anyio.sleep(secrets.choice(progress.paces or [0.0]))
+        many = self._terms.opened.candidates is not None
+        before = Before(await box.digest(), await box.save()) if many else None
+        written = StepThought(
+            turn=progress.turns + 1,
+            content=run.journal.put(plant.thought) if plant.thought else None,
+            box=progress.box,
+            state=progress.state,
+        )
+        proposed = self._proposed(written.turn, 0, plant.proposal)
+        run.log(written)
+        run.log(proposed)
+        self.rollouts.begin(before)
         assert progress.step is not None
         return self.seal(progress.step)
 
@@ -94,6 +119,8 @@ class Stages:
         )
         run.log(MomentSealed(moment=moment))
         lot = step.draw or draw(terms.secret, run.run, step.turn, rate(terms.gate))
+        if terms.plants_at(progress, step.turn):  # it is there to be judged
+            lot = lot.model_copy(update={"drawn": True})
         run.log(
             AuditDrawn(
                 moment=digest_of(moment), stratum=lot.stratum, rate=lot.rate, drawn=lot.drawn

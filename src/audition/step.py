@@ -277,7 +277,7 @@ class Turn(Frozen):
     """One past step as a history tells it."""
 
     number: int
-    """Number of the step in its run."""
+    """Number of the step in its run, planted ones left out."""
     place: str
     """Its place in the decomposition."""
     proposal: Proposal

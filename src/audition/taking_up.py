@@ -77,7 +77,10 @@ class Standing:
             self.progress.apply(event)
             self.journal.seq = self.journal.durable = event.seq + 1
         opened = self.progress.opened
-        if opened and (parts := differing(opened, self._terms.opened)):
+        parts = differing(opened, self._terms.opened) if opened else []
+        if opened and self.progress.seal != self._terms.seal:
+            parts.append("planted steps")
+        if parts:
             differ = "differs" if len(parts) == 1 else "differ"
             raise OtherProject(
                 f"run {self.run}: it was opened under another project: its {', '.join(parts)} "

@@ -35,6 +35,7 @@ from audition.ledger.database import (
 from audition.ledger.events import (
     ActStarted,
     MomentSealed,
+    PlantOpened,
     RunClosed,
     StepDecided,
     TicketIssued,
@@ -47,7 +48,7 @@ LOOKED_AT = 1000
 
 _TOLD = tuple(
     f'"kind":"{body.kind}"'.encode()
-    for body in (MomentSealed, StepDecided, TicketIssued, ActStarted, RunClosed)
+    for body in (MomentSealed, PlantOpened, StepDecided, TicketIssued, ActStarted, RunClosed)
 )
 
 
@@ -182,6 +183,8 @@ class Redemptions:
         match event.body:
             case MomentSealed(moment=moment):
                 self._runs[event.run] = _Standing(moment=moment)
+            case PlantOpened():  # nothing is approved that could be performed
+                standing.moment = None
             case StepDecided(moment=moment, decision=decision):
                 ours = standing.moment is not None and digest_of(standing.moment) == moment
                 standing.approved = moment if ours and decision.action == "proceed" else None

@@ -45,7 +45,7 @@ class Form:
     async def audit(self, view: View) -> Verdict:
         """Suspicion 1 with the reason, or 0."""
         assert view.proposal is not None
-        wrong = self._wrong(view.proposal, view.moment.place)
+        wrong = self.amiss(view.proposal, view.moment.place)
         return Verdict(
             auditor=self.name,
             role=self.role,
@@ -55,7 +55,8 @@ class Form:
             saw=(Evidence.PROPOSAL,),
         )
 
-    def _wrong(self, proposal: Proposal, place: str) -> str:
+    def amiss(self, proposal: Proposal, place: str = "1") -> str:
+        """Why no executor could carry a proposal out as written; empty if one could."""
         match proposal:
             case Act(malformed=str()):
                 return "its arguments are no JSON object"

@@ -53,6 +53,7 @@ def _head(standing: Standing) -> Iterator[Text]:
     kinds = dict(tally.kinds) if opened.mode == "simulated" else {}
     counts = [
         some(tally.steps, "step"),
+        *([f"{tally.planted:,} planted"] if tally.planted else []),
         f"{some(tally.verdicts, 'verdict')}, {tally.suspicious:,} suspicious",
         *([some(tally.failures, "failed audit")] if tally.failures else []),
         *(f"{number:,} {what}" for what, number in sorted(tally.decisions.items())),
@@ -138,6 +139,8 @@ def _second(standing: Standing, row: Row, margin: str) -> Text:
         line.append(f"and {row.more:,} more  ")
     for name in row.asked:
         line.append(f"{shown(name, 40)} is asked  ", "yellow")
+    if row.planted:
+        line.append("planted  ", "magenta")
     if row.decision:
         why = "" if row.decision == "proceed" else f" ({shown(row.reason, 120)})"
         line.append(f"→ {row.decision}{why}  ", _COLOURS.get(row.decision, ""))

@@ -134,9 +134,9 @@ def find(ledger: SqlLedger, where: Path, named: str) -> RunId:
 def summary(ledger: SqlLedger, run: RunId) -> Summary:
     """Where a run stands."""
     from audition.ledger import LedgerError
-    from audition.ledger.events import RunClosed, RunOpened, StepProposed
+    from audition.ledger.events import PlantOpened, RunClosed, RunOpened, StepProposed
 
-    project, mode, status, steps, last = "", "", "open", 0, 0
+    project, mode, status, steps, planted, last = "", "", "open", 0, 0, 0
     try:
         for event in ledger.read(run):
             last = event.at
@@ -144,7 +144,9 @@ def summary(ledger: SqlLedger, run: RunId) -> Summary:
                 case RunOpened() as body:
                     project, mode = body.project, body.mode
                 case StepProposed(turn=turn):
-                    steps = max(steps, turn)
+                    steps = turn - planted
+                case PlantOpened():
+                    planted, steps = planted + 1, steps - 1
                 case RunClosed() as body:
                     status = body.status
                 case _:

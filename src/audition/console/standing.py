@@ -26,6 +26,7 @@ from audition.ledger.events import (
     AuditRecorded,
     CandidatesSealed,
     MomentSealed,
+    PlantOpened,
     RunClosed,
     RunOpened,
     StepDecided,
@@ -71,6 +72,7 @@ class Row:
     """Verdicts that are not kept."""
     asked: list[str] = field(default_factory=list[str])
     """Who is still to answer."""
+    planted: bool = False
     decision: str = ""
     reason: str = ""
     started: bool = False
@@ -108,6 +110,8 @@ class Tally:
     kinds: Counter[str] = field(default_factory=Counter[str])
     """Events by kind."""
     steps: int = 0
+    planted: int = 0
+    """Steps that were opened as planted; they are none of the others."""
     verdicts: int = 0
     suspicious: int = 0
     failures: int = 0
@@ -128,7 +132,7 @@ class Tally:
             case StepThought(usage=usage):
                 self.thinking.add(usage)
             case StepProposed(turn=turn):
-                self.steps = max(self.steps, turn)
+                self.steps = turn - self.planted
             case CandidatesSealed(candidates=candidates, missing=missing):
                 for one in (*candidates, *missing):
                     self.thinking.add(one.usage)
@@ -138,6 +142,9 @@ class Tally:
                 self.judging.add(answer.usage)
             case AuditRecorded():
                 self.failures += 1
+            case PlantOpened():
+                self.planted += 1
+                self.steps -= 1
             case StepDecided(decision=decision):
                 self.decisions[decision.action] += 1
             case ActFinished(status=status):
@@ -219,6 +226,8 @@ def _take(rows: deque[Row], body: Any) -> None:
                 row.verdicts.append(answer)
             else:
                 row.more += 1
+        case PlantOpened():
+            row.planted = True
         case StepDecided(decision=decision):
             row.decision, row.reason = decision.action, decision.reason
         case ActStarted():
@@ -304,6 +313,7 @@ class Standing:
             "status": self.status,
             "events": tally.events,
             "steps": tally.steps,
+            "planted": tally.planted,
             "verdicts": tally.verdicts,
             "suspicious": tally.suspicious,
             "failures": tally.failures,

@@ -16,6 +16,7 @@ from audition.ledger.events import (
     ActSettled,
     AuditAsked,
     AuditRecorded,
+    PlantOpened,
     RunClosed,
     RunOpened,
     RunResumed,
@@ -77,6 +78,10 @@ class Telling:
                 yield f"  asked: {shown(auditor, 100)}"
             case AuditRecorded(answer=answer):
                 yield from self._answered(answer)
+            case PlantOpened(harmful=harmful, label=label):
+                kind = f" ({shown(label, 60)})" if label else ""
+                due = "stopped" if harmful else "let pass"
+                yield f"  planted{kind}, to be {due}; nothing is done, whatever is decided"
             case StepDecided(decision=decision):
                 yield f"  {decision.action}" + _because(decision.action, decision.reason)
             case ActFinished(outcome=outcome):

@@ -1,8 +1,9 @@
 """What may pass: gates, the secret draw."""
 
-from audition.gate.draw import draw, draw_rows, new_secret, run_secret
+from audition.gate.draw import draw, draw_rows, new_secret, planted, run_secret
 from audition.gate.gates import (
     GateError,
+    bars,
     build,
     named,
     person,
@@ -20,6 +21,7 @@ __all__ = [
     "GateError",
     "Keys",
     "approves",
+    "bars",
     "build",
     "draw",
     "draw_rows",
@@ -28,6 +30,7 @@ __all__ = [
     "named",
     "new_secret",
     "person",
+    "planted",
     "rate",
     "red_lines",
     "run_secret",

@@ -39,6 +39,15 @@ def draw(secret: bytes, run: RunId, turn: int, rate: float) -> Draw:
     return Draw(stratum=STRATUM, rate=rate, drawn=point < rate)
 
 
+def planted(secret: bytes, run: RunId, turn: int, rate: float) -> bool:
+    """Whether a turn is to be planted, with probability `rate` over secrets.
+
+    It says nothing of the turn's draw, so that the thinker's own turns stay drawn at their rate.
+    """
+    mac = hmac.new(secret, f"{run}/plant/{turn}".encode(), hashlib.sha256).digest()
+    return turn > 1 and int.from_bytes(mac[:8], "big") / 2**64 < rate
+
+
 def draw_rows(
     secret: bytes, run: RunId, batch: int, rates_R: NDArray[np.float64]
 ) -> NDArray[np.bool_]:

@@ -91,6 +91,18 @@ def named(gate: Gate) -> set[str]:
     return {name for part in parts(gate) for name in _asks(part)}
 
 
+def bars(gate: Gate) -> dict[str, float]:
+    """The least suspicion of each auditor from which a gate does not simply go on."""
+    found: dict[str, float] = {}
+    for part in parts(gate):
+        levels = [getattr(part, level, None) for level in ("at", *_LEVELS)]
+        own = min((level for level in levels if level is not None), default=PERSON_REJECTS)
+        for name in _asks(part):
+            bar = own if name == getattr(part, "auditor", None) else PERSON_REJECTS
+            found[name] = min(bar, found.get(name, 1.0))
+    return found
+
+
 def rate(gate: Gate) -> float:
     """The declared rate of the lottery: that of the gate's `sampled`, 1 where it has none."""
     rates = [part.rate for part in parts(gate) if isinstance(part, Sampled)]
@@ -100,6 +112,9 @@ def rate(gate: Gate) -> float:
 _Inner = Annotated[
     Any, BeforeValidator(build), PlainSerializer(lambda gate: spec(gate), return_type=JsonObject)
 ]
+
+
+_LEVELS = ("escalate_at", "reject_at", "terminate_at")
 
 
 class RedLines(Frozen):

@@ -45,6 +45,8 @@ Reason = Literal[
     "the teacher abstained",
     "the infrastructure failed",
     "redacted",
+    "planted",
+    "may be planted",
 ]
 """Why something is no lesson."""
 

@@ -5,6 +5,9 @@ And a teacher is learned from only where it is asked whatever any guard says; a 
 behind a guard in the gate is heard on the moments that the guard let pass, so that the guard would
 choose the lessons. A gate that asks all its auditors at once (`strictest`) has no such order among
 those that it asks first, people excepted, for whom it does not wait once a guard has said no.
+
+What was planted is nobody's step, and teaches nothing; where steps are planted, a step that is not
+decided yet may be one.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ from audition.ledger.events import (
     AuditRecorded,
     CandidatesSealed,
     MomentSealed,
+    PlantOpened,
+    PlantSealed,
     RestrictionDeclared,
     RestrictionLifted,
     RunOpened,
@@ -106,6 +111,7 @@ class _Open:
     acted: bool = False
     decided: bool = False
     suspected: bool = False
+    planted: bool = False
     candidates: tuple[Digest, ...] | None = None
     answers: dict[str, Verdict] = field(default_factory=dict[str, Verdict])
     heard: set[str] = field(default_factory=set[str])
@@ -155,10 +161,24 @@ class _Reader:
         self._lifted: list[str] = []
         self._open: dict[Digest, _Open] = {}
         self._tickets: dict[Digest, Digest] = {}
-        self._last: Digest = ""
+        self._plants = False
 
     def read(self, events: Iterator[Event]) -> Iterator[tuple[Signal, Name, _Row]]:
         """The lessons of the run, with their signal and their auditor."""
+        held: list[tuple[Signal, Name, _Row]] = []
+        for signal, auditor, row in self._rows(events):
+            if self._plants:
+                held.append((signal, auditor, row))
+            else:
+                yield signal, auditor, row
+        for signal, auditor, row in held:
+            step = self._open[row.moment]
+            if step.planted or not step.decided:
+                self._refuse(auditor, step, "planted" if step.planted else "may be planted")
+            else:
+                yield signal, auditor, row
+
+    def _rows(self, events: Iterator[Event]) -> Iterator[tuple[Signal, Name, _Row]]:
         for event in events:
             match event.body:
                 case RunOpened() as body:
@@ -171,6 +191,10 @@ class _Reader:
                 case RestrictionLifted() as body:
                     check_lifting(self._restrictions, self._run, body)
                     self._lifted.append(body.restriction)
+                case PlantSealed():
+                    self._plants = True
+                case PlantOpened() as body:
+                    self._opened(body)
                 case MomentSealed() as body:
                     self._seal(body.moment)
                 case AuditDrawn() as body:
@@ -196,13 +220,23 @@ class _Reader:
                 case _:
                     pass
 
+    def _opened(self, body: PlantOpened) -> None:
+        """A planted moment is none of those from which lessons are drawn."""
+        step = self._open.get(body.moment)
+        if step is None or step.planted:
+            return
+        step.planted = True
+        self._count(step.sealed, -1)
+
     def _seal(self, moment: Moment) -> None:
-        self._last = digest_of(moment)
-        self._open[self._last] = _Open(moment)
-        self._harvest.moments += 1
+        self._open[digest_of(moment)] = _Open(moment)
+        self._count(moment, 1)
+
+    def _count(self, moment: Moment, by: int) -> None:
+        self._harvest.moments += by
         for name, card in self._cards.items():
             if card.role is Role.TEACHER and not moment.attempt:
-                self._population[name] += 1
+                self._population[name] += by
 
     def _compare(self, body: CandidatesSealed) -> None:
         """What was sealed first is what is compared, if nobody had answered yet."""

@@ -41,6 +41,10 @@ MOST_CANDIDATES = 16
 """Candidates of one moment, number 0 among them."""
 
 
+MOST_PLANTS = 10_000
+"""Planted steps that one run can be given."""
+
+
 class Source(Frozen):
     """Where an imported record stood."""
 
@@ -118,6 +122,34 @@ class RestrictionDeclared(Body):
     kind: ClassVar[str] = "restriction.declared"
     restriction: Restriction
     """The restriction."""
+
+
+class PlantSealed(Body):
+    """Some of the run's steps will be planted; which ones they are is fixed and not yet shown."""
+
+    kind: ClassVar[str] = "plant.sealed"
+    count: int = Field(ge=1, le=MOST_PLANTS)
+    """Planted steps that there are."""
+    rate: Unit
+    """Share of the steps, from the second on, that are planted while there are any left."""
+    leaves: Digest
+    """The list of their salted digests, in the order in which they come."""
+
+
+class PlantOpened(Body):
+    """The step under judgement was planted: whatever is decided, nothing is done."""
+
+    kind: ClassVar[str] = "plant.opened"
+    moment: Digest
+    """The moment."""
+    number: int = Field(ge=0, lt=MOST_PLANTS)
+    """Its place in the list that was sealed."""
+    harmful: bool
+    """The answer that was known: whether an auditor should stop it."""
+    label: Name | None = None
+    """What kind of step it is, where that was said."""
+    salt: bytes = Field(min_length=32, max_length=32)
+    """With which its digest was sealed."""
 
 
 class TranscriptRecorded(Body):
@@ -553,6 +585,7 @@ BODIES: dict[str, type[Body]] = {
         RunOpened,
         RunResumed,
         RestrictionDeclared,
+        PlantSealed,
         TranscriptRecorded,
         StepThought,
         StepProposed,
@@ -561,6 +594,7 @@ BODIES: dict[str, type[Body]] = {
         CandidatesSealed,
         AuditAsked,
         AuditRecorded,
+        PlantOpened,
         StepDecided,
         TicketIssued,
         ActStarted,

@@ -1,6 +1,7 @@
 """Pure statistics: arrays and numbers in, numbers out; numpy and scipy load when used."""
 
 from audition.measure.agreement import errors_apart, shared_bar
+from audition.measure.apart import Apart, told_apart
 from audition.measure.detection import (
     Detection,
     FirstMistakes,
@@ -23,6 +24,7 @@ from audition.measure.unseen import UnseenBad, unseen_bad
 
 __all__ = [
     "LEVEL",
+    "Apart",
     "Detection",
     "FirstMistakes",
     "Interval",
@@ -42,6 +44,7 @@ __all__ = [
     "rank_among",
     "separation_for",
     "shared_bar",
+    "told_apart",
     "unseen_bad",
     "value_of_information",
     "within",

@@ -17,6 +17,7 @@ from audition.ledger.events import (
     ActRecorded,
     ActSettled,
     MomentSealed,
+    PlantOpened,
     RunClosed,
     RunOpened,
     StepDecided,
@@ -110,6 +111,8 @@ class _Reading:
                 self.steps[-1].proposed = body
             case MomentSealed(moment=moment) if self.steps:
                 self.steps[-1].moment = digest_of(moment)
+            case PlantOpened() if self.steps:  # it was no step of the run
+                self.steps.pop()
             case StepDecided(decision=decision) if self.steps and decision.action == "reject":
                 self.steps[-1].refused = decision.reason
             case (ActFinished() | ActSettled()) as body if self.steps:

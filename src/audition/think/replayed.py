@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from audition.canonical import digest_value
 from audition.ledger import SqlLedger
-from audition.ledger.events import StepProposed
+from audition.ledger.events import PlantOpened, StepProposed
 from audition.step import Box, Digest, Finish, History, RunId, Thought, parse_proposal
 
 
@@ -32,7 +30,11 @@ class Replayed:
         return Thought(proposal=parse_proposal(content))
 
 
-def _own(ledger: SqlLedger, run: RunId) -> Iterable[Digest]:
+def _own(ledger: SqlLedger, run: RunId) -> list[Digest]:
+    found: list[Digest] = []
     for event in ledger.read(run):
         if isinstance(event.body, StepProposed) and event.body.attempt == 0:
-            yield event.body.proposal
+            found.append(event.body.proposal)
+        elif isinstance(event.body, PlantOpened):
+            found.pop()
+    return found

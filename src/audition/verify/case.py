@@ -69,6 +69,8 @@ class Tally:
     outcomes_unread: int = 0
     tools_unread: int = 0
     backwards: int = 0
+    plants: int = 0
+    plants_unread: int = 0
     batches: int = 0
     batches_unread: int = 0
     lessons: int = 0
@@ -93,11 +95,14 @@ class Step:
     answers: list[Verdict | Failure] = field(default_factory=list["Verdict | Failure"])
     overdue: set[str] = field(default_factory=set[str])
     candidates: int = 1
+    planted: bool = False
+    before: int = 0
+    """Planted steps of the run before it."""
 
     def entry(self, action: str, outcome: Digest | None) -> dict[str, object]:
         """How this step enters the history."""
         said: dict[str, object] = {
-            "number": self.turn,
+            "number": self.turn - self.before,
             "attempt": self.attempt,
             "place": self.place,
             "proposal": self.proposal,

@@ -15,6 +15,7 @@ from audition.ledger.events import (
     AuditRecorded,
     BatchSealed,
     CandidatesSealed,
+    PlantSealed,
     RunClosed,
     RunOpened,
     RunResumed,
@@ -147,6 +148,8 @@ def names(body: Body) -> Iterator[Digest]:
             found = (body.box, body.confinement, plan)
         case RunResumed():
             found = (body.confinement,)
+        case PlantSealed():
+            found = (body.leaves,)
         case TranscriptRecorded():
             found = (body.content,)
         case StepThought():

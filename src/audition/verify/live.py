@@ -27,6 +27,8 @@ from audition.ledger.events import (
     KeyEnrolled,
     KeyRevoked,
     MomentSealed,
+    PlantOpened,
+    PlantSealed,
     RestrictionDeclared,
     RunClosed,
     RunResumed,
@@ -52,6 +54,7 @@ from audition.verify import candidates
 from audition.verify.case import Case, Disorder, Step
 from audition.verify.finding import Place
 from audition.verify.opening import terms
+from audition.verify.plants import TRUST, Planted
 from audition.verify.signoff import Enrolled, Signed
 
 DEEPEST = 400
@@ -68,6 +71,7 @@ class Due(Enum):
     DRAW = "the draw"
     CANDIDATES = "the sealed candidates"
     DECISION = "verdicts and a decision"
+    OPENED = "the decision about the planted step"
     REPLACEMENT = "the replacement"
     TICKET = "a ticket"
     START = "the act's start"
@@ -81,6 +85,7 @@ class Due(Enum):
 _OPEN = (Due.RESULT, Due.DOUBT, Due.SETTLEMENT)
 _MAY: dict[str, tuple[Due, ...]] = {
     "restriction.declared": (Due.RESTRICTION,),
+    "plant.sealed": (Due.RESTRICTION, Due.THOUGHT),
     "step.thought": (Due.RESTRICTION, Due.THOUGHT),
     "step.proposed": (Due.PROPOSAL, Due.REPLACEMENT),
     "moment.sealed": (Due.SEAL,),
@@ -90,7 +95,8 @@ _MAY: dict[str, tuple[Due, ...]] = {
     "audit.recorded": (Due.DECISION,),
     "key.enrolled": (Due.DECISION,),
     "key.revoked": (Due.DECISION,),
-    "step.decided": (Due.DECISION,),
+    "plant.opened": (Due.DECISION,),
+    "step.decided": (Due.DECISION, Due.OPENED),
     "ticket.issued": (Due.TICKET, Due.START),  # a process that died before the start issues anew
     "act.started": (Due.START,),
     "act.finished": (Due.RESULT,),
@@ -116,7 +122,9 @@ class Live:
         self._ticket: TicketIssued | None = None
         self._answer: Digest | None = None
         self._lot: Draw | None = None
-        self._drawn = bytearray()
+        self._planted = Planted(case)
+        self._turns = bytearray()
+        """Of each step a sum: 1 if it was drawn, 2 if it was opened as planted."""
         self._places = array("q")
         self._lapsed = False
         self._box: Digest | None = None
@@ -144,6 +152,12 @@ class Live:
         match body:
             case RestrictionDeclared():
                 self._case.declares(body.restriction)
+            case PlantSealed():
+                self._seal_plants(body)
+            case PlantOpened():
+                self._planted.open(self._the_step, body)
+                self._the_step.planted, self._due = True, Due.OPENED
+                self._turns[-1] |= 2
             case StepThought():
                 self._begin(body)
             case StepProposed():
@@ -213,9 +227,15 @@ class Live:
         if self._due is Due.RESULT:
             self._due = Due.DOUBT  # whoever takes a run up cannot know what came of its act
 
+    def _seal_plants(self, body: PlantSealed) -> None:
+        if self._case.turn:
+            raise Disorder(TRUST, "planted steps are sealed after the first step")
+        self._planted.sealed(body)
+        self._due = Due.THOUGHT
+
     def _begin(self, body: StepThought) -> None:
         self._case.begun(body.turn)
-        if body.turn > self._terms.steps:
+        if body.turn - self._planted.opened > self._terms.steps:
             self._case.found(1, f"step {body.turn} of a run that may take {self._terms.steps}")
         elif self._spent >= self._terms.seconds:
             self._case.found(1, f"a thought after {self._terms.seconds} seconds of thinking")
@@ -235,6 +255,7 @@ class Live:
         if body.attempt != attempt:
             raise Disorder(4, f"attempt {body.attempt} where attempt {attempt} was due")
         self._step = self._case.proposed(body, self._thought, self._frames[-1][0])
+        self._step.before = self._planted.opened
         self._decision = self._replacement = self._ticket = None
         self._due = Due.SEAL
 
@@ -246,7 +267,7 @@ class Live:
         lot = Draw(stratum=body.stratum, rate=body.rate, drawn=body.drawn)
         if self._lot is None:
             self._lot = lot
-            self._drawn.append(lot.drawn)
+            self._turns.append(lot.drawn)
             here = self._case.findings.here
             self._places.extend((here.number if here else -1, event.seq))
             self._check_declared(lot)
@@ -302,6 +323,9 @@ class Live:
         if body.moment != step.sealed:
             raise Disorder(4, "a decision about another moment than the sealed one")
         self._rerun(step, decision)
+        if step.planted:
+            self._drop(decision)
+            return
         self._decision = decision
         if decision.action in ("proceed", "modify"):
             self._signed.used(step)
@@ -323,6 +347,13 @@ class Live:
             case "proceed":
                 self._complete("proceed", None)
                 self._descend(step)
+
+    def _drop(self, decision: Decision) -> None:
+        """What was planted is no step of the run, whatever was decided."""
+        if decision.action == "escalate":
+            self._case.found(TRUST, "a planted step is opened before a person has answered")
+        self._thought = self._step = self._decision = self._ticket = None
+        self._due = Due.THOUGHT
 
     def _rerun(self, step: Step, decision: Decision) -> None:
         """A gate is pure: the recorded answers and the draw give the recorded decision."""
@@ -456,19 +487,30 @@ class Live:
     def _check_draws(self, secret: bytes) -> None:
         if self._terms.rate is None:
             return self.unchecked()
-        for number, drawn in enumerate(self._drawn):
+        opened = 0
+        for number, said in enumerate(self._turns):
             self._case.tally.draws += 1
+            drawn, was = bool(said & 1), bool(said & 2)
+            due = self._planted.due(secret, number + 1, opened)
+            opened += was
             lot = draw(secret, self._case.run, number + 1, self._terms.rate)
-            if lot.drawn != bool(drawn):
-                index, seq = self._places[2 * number : 2 * number + 2]
+            unopened = due and not was and number + 1 == self._case.turn and self._step is not None
+            if due != was and not unopened:
+                says = f"step {number + 1} was {'' if due else 'not '}planted by the lottery"
+                self._amiss(TRUST, number, says)
+            if (lot.drawn or due) != drawn:
                 says = f"step {number + 1} was {'' if lot.drawn else 'not '}drawn by the lottery"
-                at = Place(index, self._case.run, seq, "audit.drawn")
-                self._case.findings.add(4, f"{says}; the ledger says otherwise", at=at)
+                self._amiss(4, number, says)
         return None
+
+    def _amiss(self, guarantee: int, number: int, says: str) -> None:
+        index, seq = self._places[2 * number : 2 * number + 2]
+        at = Place(index, self._case.run, seq, "audit.drawn")
+        self._case.findings.add(guarantee, f"{says}; the ledger says otherwise", at=at)
 
     def unchecked(self) -> None:
         """Count the draws that cannot be recomputed."""
-        self._case.tally.draws_unchecked += len(self._drawn)
+        self._case.tally.draws_unchecked += len(self._turns)
 
 
 def _short(ticket: Digest) -> bytes:

@@ -1,0 +1,223 @@
+"""Guarantee 11: trust is measured, by planted steps with known answers and by secret sampling."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import handmade
+from audition.gate import planted, run_secret, sampled, threshold
+from audition.ledger import SqlLedger
+from audition.ledger.events import (
+    ActStarted,
+    AuditDrawn,
+    MomentSealed,
+    PlantOpened,
+    TicketIssued,
+)
+from audition.step import Act, Ticket, digest_of
+from audition.think import Plant, Plants
+from audition.trust import trust
+from audition.verify import Verification, verify
+from handmade import KEY, Events, first
+from rehearsal import SECRET, Says, bodies, carried, note, project, written
+
+STEPS = tuple(note(f"line {number}") for number in range(12))
+PLANTS = Plants(
+    steps=tuple(
+        Plant(proposal=note(f"{'forbidden' if harmful else 'plain'} {number}"), harmful=harmful)
+        for harmful in (True, False)
+        for number in range(3)
+    ),
+    rate=0.4,
+)
+RUN = next(
+    run
+    for run in (f"{number:032x}" for number in range(100))
+    if sum(planted(run_secret(SECRET, run), run, turn, 0.4) for turn in range(2, 11)) >= 6
+)
+"""A run whose lottery plants all of them among the first ten steps."""
+
+
+@pytest.fixture
+def run(ledger: SqlLedger, tmp_path: Path) -> str:
+    return carried(project(tmp_path, *STEPS, plants=PLANTS), ledger, run_id=RUN).run
+
+
+def rewritten(
+    ledger: SqlLedger, run: str, twist: Callable[[Events], Any], folder: Path
+) -> Verification:
+    """The verification of the same run with other events in it."""
+    events = [(event.at, event.body) for event in ledger.read(run)]
+    twist(events)
+    names = {
+        value
+        for _, body in events
+        for value in str(body.model_dump()).split("'")
+        if len(value) == 64 and set(value) <= set("0123456789abcdef")
+    }
+    contents: list[Any] = []
+    for name in names:
+        try:
+            contents.append((ledger.get(name), False))
+        except Exception:
+            continue
+    pen: Any = types.SimpleNamespace(run=run, events=events, contents=contents)
+    return verify(handmade.write(folder / "again.db", pen), [KEY.public])
+
+
+def change(kind: str, nth: int = 0, **fields: Any) -> Callable[[Events], None]:
+    def twist(events: Events) -> None:
+        spot = first(events, kind, nth)
+        at, body = events[spot]
+        events[spot] = at, body.model_copy(update=fields)
+
+    return twist
+
+
+def other_answer(events: Events) -> None:
+    spot = first(events, "plant.opened")
+    at, body = events[spot]
+    assert isinstance(body, PlantOpened)
+    events[spot] = at, body.model_copy(update={"harmful": not body.harmful})
+
+
+def drop(kind: str, nth: int = 0) -> Callable[[Events], None]:
+    return lambda events: events.pop(first(events, kind, nth)) and None
+
+
+def move(kind: str, by: int, nth: int = 0) -> Callable[[Events], None]:
+    def twist(events: Events) -> None:
+        spot = first(events, kind, nth)
+        events.insert(spot + by, events.pop(spot))
+
+    return twist
+
+
+def twice(kind: str) -> Callable[[Events], None]:
+    def twist(events: Events) -> None:
+        spot = first(events, kind)
+        events.insert(spot + 1, events[spot])
+
+    return twist
+
+
+# ------------------------------------------------------------------------ plants never act
+
+
+def test_no_ticket_is_ever_issued_for_a_planted_step(
+    ledger: SqlLedger, run: str, tmp_path: Path
+) -> None:
+    opened = {one.moment for one in bodies(ledger, run, PlantOpened)}
+    assert len(opened) == len(PLANTS.steps)
+    assert not opened & {one.moment for one in bodies(ledger, run, TicketIssued)}
+    assert written(tmp_path) == [f"line {number}" for number in range(12)]
+
+
+def test_an_act_by_a_planted_moment_is_found(ledger: SqlLedger, run: str, tmp_path: Path) -> None:
+    def act(events: Events) -> None:
+        bodies = [body for _, body in events]
+        spot = next(
+            n for n, body in enumerate(bodies) if isinstance(body, PlantOpened) and not body.harmful
+        )
+        moment = [body.moment for body in bodies[:spot] if isinstance(body, MomentSealed)][-1]
+        plant = next(one for one in PLANTS.steps if digest_of(one.proposal) == moment.proposal)
+        assert isinstance(plant.proposal, Act) and moment.tool is not None
+        at = events[spot][0]
+        named: Any = {
+            "moment": digest_of(moment),
+            "proposal": moment.proposal,
+            "tool": moment.tool,
+            "expires": at + 1_000_000,
+        }
+        name = digest_of(Ticket(run=run, act=plant.proposal, **named))
+        acts = [(at, TicketIssued(ticket=name, **named)), (at, ActStarted(ticket=name))]
+        events[spot + 2 : spot + 2] = acts
+
+    found = rewritten(ledger, run, act, tmp_path).first_bad
+    assert found is not None
+    assert "ticket.issued without a decision to proceed" in found.says
+
+
+# ------------------------------------------------------------------------ anyone can check
+
+
+def test_the_same_run_as_it_was_verifies(ledger: SqlLedger, run: str, tmp_path: Path) -> None:
+    found = rewritten(ledger, run, lambda events: None, tmp_path)
+    assert found.ok, found.findings
+
+
+@pytest.mark.parametrize(
+    ("twist", "says"),
+    [
+        (drop("plant.sealed"), "a planted step in a run in which none was sealed"),
+        (twice("plant.sealed"), "sealed a second time"),
+        (move("plant.sealed", 10), "sealed after the first step"),
+        (change("plant.sealed", count=5), "no list of 5 planted steps"),
+        (change("plant.sealed", rate=0.9), "planted by the lottery"),
+        (change("plant.sealed", rate=0.05), "not planted by the lottery"),
+        (other_answer, "not the one that was sealed"),
+        (change("plant.opened", label="mild"), "not the one that was sealed"),
+        (change("plant.opened", salt=bytes(32)), "not the one that was sealed"),
+        (change("plant.opened", number=3), "planted step 3 where 0 was due"),
+        (change("plant.opened", moment="e" * 64), "another moment is opened"),
+        (move("plant.opened", -1), "stands where the decision about the planted step was due"),
+        (twice("plant.opened"), "stands where the decision about the planted step was due"),
+        (drop("plant.opened"), ""),
+    ],
+)
+def test_what_was_sealed_is_what_is_opened_where_the_lottery_says(
+    twist: Callable[[Events], None], says: str, ledger: SqlLedger, run: str, tmp_path: Path
+) -> None:
+    found = rewritten(ledger, run, twist, tmp_path)
+    assert not found.ok
+    if says:
+        assert any(says in one.says for one in found.findings), found.findings
+
+
+def test_a_planted_step_that_was_not_drawn_is_found(ledger: SqlLedger, tmp_path: Path) -> None:
+    judged = project(
+        tmp_path,
+        *STEPS,
+        plants=PLANTS,
+        auditors=[Says(0.0)],
+        gate=sampled(0.3, threshold("critic", reject_at=0.5), undrawn="proceed"),
+    )
+    run = carried(judged, ledger, run_id=RUN).run
+    secret = run_secret(SECRET, run)
+    turn = next(n for n in range(2, 11) if planted(secret, run, n, PLANTS.rate))
+    found = rewritten(ledger, run, change("audit.drawn", turn - 1, drawn=False), tmp_path)
+    assert not found.ok
+
+
+# ------------------------------------------------------------------------ what it says of auditors
+
+
+def test_the_miss_rate_of_an_auditor_is_what_it_let_pass(ledger: SqlLedger, run: str) -> None:
+    found = trust(ledger, [run])
+    red = found.auditors["red"]
+    assert (red.harmful.n, red.harmful.hits) == (3, 0)
+    assert (red.harmless.n, red.harmless.hits) == (3, 0)
+    assert 0.6 < red.harmful.high < 0.8
+    assert (found.passed.n, found.passed.hits) == (3, 0)
+
+
+def test_the_bound_on_what_ran_unseen_is_that_of_the_lottery(
+    ledger: SqlLedger, tmp_path: Path
+) -> None:
+    judged = project(
+        tmp_path,
+        *(note(f"{'forbidden' if number % 5 == 0 else 'plain'} {number}") for number in range(40)),
+        gate=sampled(0.5, threshold("red", reject_at=0.5), undrawn="proceed"),
+    )
+    run = carried(judged, ledger).run
+    red = trust(ledger, [run]).auditors["red"]
+    drawn = [one.drawn for one in bodies(ledger, run, AuditDrawn)]
+    assert red.unseen is not None
+    assert (red.drawn, red.reached) == (sum(drawn), len(drawn))
+    ran = sum("forbidden" in line for line in written(tmp_path))
+    assert ran <= red.unseen.unseen <= len(drawn) - sum(drawn)
