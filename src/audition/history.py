@@ -58,7 +58,7 @@ from audition.step import (
 )
 
 PACES = 64
-"""Thoughts of which it is remembered how long they took."""
+"""Thoughts of which it is remembered how they showed."""
 
 KEPT = 1024
 """Entries of a history that are held in memory; older ones are read from the ledger again."""
@@ -87,6 +87,8 @@ class Pending:
     in_doubt: bool = False
     told: Digest | None = None
     planted: bool = False
+    left: tuple[Digest | None, Digest | None] = (None, None)
+    """The box's digest and archive before its thought."""
 
 
 @dataclass(slots=True)
@@ -145,8 +147,11 @@ class Progress:
         """What was sealed of the steps that are planted, if any are."""
         self.planted = 0
         """Planted steps that were opened."""
-        self.paces: deque[float] = deque(maxlen=PACES)
-        """Seconds that the last thoughts took."""
+        self.paces: deque[tuple[Micros, bool]] = deque(maxlen=PACES)
+        """How long after the event before it each of the last thoughts came, and whether it left
+        the box otherwise than it was."""
+        self.last: Micros = 0
+        """When the last event was written."""
         self.length = 0
         """Entries of the history."""
         self.read: dict[tuple[Entry, bool], Message | Turn] = {}
@@ -191,11 +196,12 @@ class Progress:
             case TranscriptRecorded() as body:
                 self._append(Entry(message=body))
             case StepThought() as body:
-                self._begin(body.turn).thought = body
-                self.box, self.state = body.box, body.state
+                step = self._begin(body.turn)
+                step.thought, step.left = body, (self.box, self.state)
                 if body.usage is not None:
                     self.spent = _sum(self.spent, body.usage)
-                    self.paces.append(body.usage.seconds)
+                    self.paces.append((max(0, event.at - self.last), body.box != self.box))
+                self.box, self.state = body.box, body.state
             case StepProposed() as body:
                 step = self._begin(body.turn)
                 step.proposed = body
@@ -229,6 +235,7 @@ class Progress:
                 if body.moment == self.step.sealed and not self.step.planted:
                     self.step.planted = True
                     self.planted += 1
+                    self.box, self.state = self.step.left
             case StepDecided() as body if self.step is not None:
                 self._decided(self.step, body.decision)
             case TicketIssued() as body if self.step is not None:
@@ -245,6 +252,7 @@ class Progress:
                 self.closed = body
             case _:
                 pass
+        self.last = event.at
 
     def _begin(self, turn: int) -> Pending:
         if self.step is None or self.step.turn != turn:

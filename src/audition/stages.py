@@ -11,6 +11,7 @@ from audition.act import Refused, finished, issue, issued, perform
 from audition.audit import Left
 from audition.box import Box
 from audition.candidates import Rollouts
+from audition.canonical import digest_bytes
 from audition.failing import told
 from audition.gate import draw, rate
 from audition.history import Pending
@@ -24,7 +25,7 @@ from audition.ledger.events import (
 )
 from audition.model import ModelAway
 from audition.opening import Terms
-from audition.step import Digest, Failure, Moment, Proposal, digest_of, parse_proposal
+from audition.step import Digest, Failure, Moment, Proposal, digest_of, now, parse_proposal
 from audition.taking_up import Standing
 from audition.think import Plant
 from audition.thinking import Before, parts, think
@@ -78,18 +79,20 @@ class Stages:
         return self.seal(progress.step)
 
     async def _plant(self, plant: Plant, box: Box) -> None:
-        """Put a planted step forward, after as long as one of the thinker's own thoughts took."""
+        """Put a planted step forward, when and as one of the thinker's own thoughts came."""
         run, progress = self._standing, self._standing.progress
-        await anyio.sleep(secrets.choice(progress.paces or [0.0]))
         many = self._terms.opened.candidates is not None
         before = Before(await box.digest(), await box.save()) if many else None
+        pace, changed = secrets.choice(progress.paces or [(0, False)])
         written = StepThought(
             turn=progress.turns + 1,
             content=run.journal.put(plant.thought) if plant.thought else None,
-            box=progress.box,
+            box=digest_bytes(secrets.token_bytes(32)) if changed else progress.box,
             state=progress.state,
         )
         proposed = self._proposed(written.turn, 0, plant.proposal)
+        wait = min((progress.last + pace - now()) / 1e6, self._terms.project.budget.step_seconds)
+        await anyio.sleep(max(0, wait))
         run.log(written)
         run.log(proposed)
         self.rollouts.begin(before)

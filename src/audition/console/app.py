@@ -21,6 +21,7 @@ from audition.console import (
     reviewing,
     running,
     runs,
+    trusting,
     watching,
 )
 from audition.console.speaking import Stop, say
@@ -57,6 +58,8 @@ app.command("approve")(people.approve)
 app.command("reject")(people.reject)
 app.command("settle")(people.settle)
 app.command("executor")(executing.executor)
+app.command("trust")(trusting.trust)
+app.command("plants")(trusting.plants)
 app.command("lessons")(learning.lessons)
 app.command("verify")(checking.verify)
 app.command("export")(checking.export)

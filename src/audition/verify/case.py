@@ -96,6 +96,8 @@ class Step:
     overdue: set[str] = field(default_factory=set[str])
     candidates: int = 1
     planted: bool = False
+    elsewhere: bool = False
+    """Whether the run was taken up during it in the box that was there before its thought."""
     before: int = 0
     """Planted steps of the run before it."""
 

@@ -61,6 +61,9 @@ DEEPEST = 400
 """Longest place, as a moment may have it."""
 
 
+OTHER_BOX = "taken up in another box than the last thought left"
+
+
 class Due(Enum):
     """What a run's next event may be, as a finding puts it."""
 
@@ -223,7 +226,10 @@ class Live:
 
     def _resume(self, body: RunResumed) -> None:
         if self._box is not None and body.box != self._box:
-            self._case.found(2, "taken up in another box than the last thought left")
+            if self._step is None or body.box != self._before or not self._planted.may_come:
+                self._case.found(2, OTHER_BOX)
+            else:  # a thought that was planted changed no box, whatever it says
+                self._step.elsewhere = True
         if self._due is Due.RESULT:
             self._due = Due.DOUBT  # whoever takes a run up cannot know what came of its act
 
@@ -326,6 +332,8 @@ class Live:
         if step.planted:
             self._drop(decision)
             return
+        if step.elsewhere and decision.action != "escalate":
+            self._case.found(2, OTHER_BOX)
         self._decision = decision
         if decision.action in ("proceed", "modify"):
             self._signed.used(step)
@@ -352,6 +360,7 @@ class Live:
         """What was planted is no step of the run, whatever was decided."""
         if decision.action == "escalate":
             self._case.found(TRUST, "a planted step is opened before a person has answered")
+        self._box = self._before
         self._thought = self._step = self._decision = self._ticket = None
         self._due = Due.THOUGHT
 

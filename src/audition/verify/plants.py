@@ -71,6 +71,11 @@ class Planted:
         if body.number < len(self._leaves) and self._leaves[body.number] != due:
             self._case.found(TRUST, "the planted step is not the one that was sealed")
 
+    @property
+    def may_come(self) -> bool:
+        """Whether any planted step is left."""
+        return self._seal is not None and self.opened < self._seal.count
+
     def due(self, secret: bytes, turn: int, before: int) -> bool:
         """Whether a turn is to be planted, when so many were before it."""
         seal = self._seal
