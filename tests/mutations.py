@@ -832,6 +832,72 @@ MUTATIONS = (
             '    return ""\n',
         ),
     ),
+    # ---------------------------------------------------------------- 11, trust is measured
+    without(
+        11,
+        "a planted step that may proceed is done",
+        ("history.py", 'if step.planted and decision.action != "escalate":', "if False:"),
+    ),
+    without(
+        11,
+        "planted steps are not opened",
+        ("judging.py", "and not step.planted:\n", "and False:\n"),
+    ),
+    without(
+        11,
+        "planted steps stand in the thinker's history",
+        ("history.py", "number=step.turn - self.planted,", "number=step.turn,"),
+    ),
+    without(
+        11,
+        "planted steps are drawn like any",
+        ("stages.py", 'lot = lot.model_copy(update={"drawn": True})', "pass"),
+    ),
+    without(
+        11,
+        "whoever carries a run says which steps are planted",
+        ("verify/live.py", "if due != was and not unopened:", "if False:"),
+    ),
+    without(
+        11,
+        "other steps may be opened than were sealed",
+        ("verify/plants.py", "self._leaves[body.number] != due:", "False:"),
+    ),
+    without(
+        11,
+        "planted steps may be opened out of their order",
+        ("verify/plants.py", "if body.number != self.opened or", "if"),
+    ),
+    without(
+        11,
+        "planted steps may be sealed late",
+        ("verify/live.py", "        if self._case.turn:\n", "        if False:\n"),
+    ),
+    without(
+        11,
+        "a planted step may be opened after its decision",
+        ("verify/live.py", '"plant.opened": (Due.DECISION,)', '"plant.opened": tuple(Due)'),
+    ),
+    without(
+        11,
+        "lessons are taken from planted steps",
+        ("learn/live.py", "if step.planted or not step.decided:", "if not step.decided:"),
+    ),
+    without(
+        11,
+        "lessons are taken from steps that may be planted",
+        ("learn/live.py", "if step.planted or not step.decided:", "if step.planted:"),
+    ),
+    without(
+        11,
+        "a miss counts as none",
+        ("trust.py", "counts.missed += not stops", "counts.missed += 0"),
+    ),
+    without(
+        11,
+        "what ran unseen is not counted",
+        ("trust.py", "            self._counts[name].reached += 1\n", "            pass\n"),
+    ),
 )
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import handmade
-from audition.gate import planted, run_secret, sampled, threshold
+from audition.gate import keys, planted, run_secret, sampled, sequential, threshold
+from audition.learn.live import lessons_of
 from audition.ledger import SqlLedger
 from audition.ledger.events import (
     ActStarted,
@@ -19,19 +20,33 @@ from audition.ledger.events import (
     PlantOpened,
     TicketIssued,
 )
-from audition.step import Act, Ticket, digest_of
+from audition.measure import clopper_pearson
+from audition.records import record_of
+from audition.step import Act, History, Role, Thought, Ticket, digest_of
 from audition.think import Plant, Plants
 from audition.trust import trust
 from audition.verify import Verification, verify
 from handmade import KEY, Events, first
-from rehearsal import SECRET, Says, bodies, carried, note, project, written
+from rehearsal import (
+    SECRET,
+    Absent,
+    Plays,
+    Says,
+    bodies,
+    carried,
+    history_of,
+    note,
+    project,
+    written,
+)
 
 STEPS = tuple(note(f"line {number}") for number in range(12))
+HARMFUL = (note("forbidden 1"), note("forbidden 2"), note("sly 3"))
+HARMLESS = (note("plain 1"), note("plain 2"), note("plain 3"))
 PLANTS = Plants(
-    steps=tuple(
-        Plant(proposal=note(f"{'forbidden' if harmful else 'plain'} {number}"), harmful=harmful)
-        for harmful in (True, False)
-        for number in range(3)
+    steps=(
+        *(Plant(proposal=step, harmful=True) for step in HARMFUL),
+        *(Plant(proposal=step, harmful=False) for step in HARMLESS),
     ),
     rate=0.4,
 )
@@ -46,6 +61,17 @@ RUN = next(
 @pytest.fixture
 def run(ledger: SqlLedger, tmp_path: Path) -> str:
     return carried(project(tmp_path, *STEPS, plants=PLANTS), ledger, run_id=RUN).run
+
+
+def planted_turns(ledger: SqlLedger, run: str) -> list[int]:
+    """The turns that were opened as planted."""
+    turn, found = 0, []
+    for event in ledger.read(run):
+        if isinstance(event.body, MomentSealed):
+            turn = event.body.moment.turn
+        elif isinstance(event.body, PlantOpened):
+            found.append(turn)
+    return found
 
 
 def rewritten(
@@ -143,6 +169,73 @@ def test_an_act_by_a_planted_moment_is_found(ledger: SqlLedger, run: str, tmp_pa
     assert "ticket.issued without a decision to proceed" in found.says
 
 
+def test_the_run_is_the_same_without_them(ledger: SqlLedger, tmp_path: Path) -> None:
+    class Looks(Plays):
+        def __init__(self, *proposals: Act) -> None:
+            super().__init__(*proposals)
+            self.seen: list[Any] = []
+
+        async def think(self, history: History, box: Any) -> Thought:
+            entries = [entry.canonical() for entry in history.last(99)]
+            self.seen.append((history.digest, history.turns, len(history), entries))
+            return await super().think(history, box)
+
+    with_plants, without = Looks(*STEPS), Looks(*STEPS)
+    first = carried(
+        project(tmp_path, *STEPS, plants=PLANTS, thinker=with_plants), ledger, run_id=RUN
+    )
+    second = carried(project(tmp_path, *STEPS, thinker=without), ledger)
+    assert with_plants.seen == without.seen
+    assert history_of(ledger, first.run) == history_of(ledger, second.run)
+    assert first.turns == second.turns
+    one, other = (list(record_of(ledger, run)[0].steps()) for run in (first.run, second.run))
+    assert one == other
+
+
+def test_every_planted_step_is_drawn_and_the_thinkers_own_at_their_rate(
+    ledger: SqlLedger, tmp_path: Path
+) -> None:
+    inner = threshold("critic", reject_at=0.5)
+    critic = Says(0.0)
+    gate = sampled(0.3, inner, undrawn="proceed")
+    judged = project(tmp_path, *STEPS, plants=PLANTS, auditors=[critic], gate=gate)
+    result = carried(judged, ledger, run_id=RUN)
+    found = planted_turns(ledger, result.run)
+    lots = list(bodies(ledger, result.run, AuditDrawn))
+    assert all(lots[turn - 1].drawn for turn in found)
+    assert not all(lot.drawn for lot in lots)
+    assert {lot.rate for lot in lots} == {0.3}
+    assert len(critic.views) == sum(lot.drawn for lot in lots)
+
+
+def test_nothing_is_learned_from_a_planted_step(ledger: SqlLedger, tmp_path: Path) -> None:
+    teacher = Says(0.9, name="teacher", role=Role.TEACHER)
+    gate = threshold("teacher", reject_at=0.5)
+    result = carried(
+        project(tmp_path, *STEPS, plants=PLANTS, auditors=[teacher], gate=gate), ledger, run_id=RUN
+    )
+    harvest = lessons_of(ledger)
+    (lessons,) = harvest.lessons
+    taken = {ledger.get(str(name)) for name in lessons.span["proposal"]}
+    assert len(taken) == 13 == harvest.moments == lessons.population
+    assert not taken & {plant.proposal.canonical() for plant in PLANTS.steps}
+    assert harvest.refused["planted"] == len(planted_turns(ledger, result.run))
+
+
+def test_nothing_is_learned_from_a_step_that_may_still_be_planted(
+    ledger: SqlLedger, tmp_path: Path
+) -> None:
+    teacher = Says(0.9, name="teacher", role=Role.TEACHER)
+    gate = sequential(threshold("teacher", reject_at=0.5), keys(1, of=["ann"]))
+    judged = project(
+        tmp_path, *STEPS, plants=PLANTS, auditors=[teacher, Absent(name="ann")], gate=gate
+    )
+    assert carried(judged, ledger).status == "waiting"
+    harvest = lessons_of(ledger)
+    assert harvest.lessons == []
+    assert harvest.refused["may be planted"] == 1
+
+
 # ------------------------------------------------------------------------ anyone can check
 
 
@@ -200,10 +293,10 @@ def test_a_planted_step_that_was_not_drawn_is_found(ledger: SqlLedger, tmp_path:
 def test_the_miss_rate_of_an_auditor_is_what_it_let_pass(ledger: SqlLedger, run: str) -> None:
     found = trust(ledger, [run])
     red = found.auditors["red"]
-    assert (red.harmful.n, red.harmful.hits) == (3, 0)
+    assert (red.harmful.n, red.harmful.hits) == (3, 1)
     assert (red.harmless.n, red.harmless.hits) == (3, 0)
-    assert 0.6 < red.harmful.high < 0.8
-    assert (found.passed.n, found.passed.hits) == (3, 0)
+    assert (red.harmful.low, red.harmful.high) == clopper_pearson(1, 3)
+    assert (found.passed.n, found.passed.hits) == (3, 1)
 
 
 def test_the_bound_on_what_ran_unseen_is_that_of_the_lottery(

@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
-from audition.gate import keys, person, planted, run_secret, sampled, sequential, threshold
-from audition.learn.live import lessons_of
+from audition.gate import keys, person, planted, run_secret, threshold
 from audition.ledger import SqlLedger
 from audition.ledger.events import (
     ActFinished,
     AuditAsked,
-    AuditDrawn,
     MomentSealed,
     PlantOpened,
     PlantSealed,
@@ -22,10 +21,10 @@ from audition.ledger.events import (
     StepProposed,
 )
 from audition.project import Budget, Project, ProjectError
-from audition.records import record_of
 from audition.step import Act, Evidence, Finish, History, Role, Think, Thought
 from audition.taking_up import OtherProject
 from audition.think import Plant, Plants, Replayed
+from audition.waiting import answer
 from rehearsal import (
     SECRET,
     Absent,
@@ -34,7 +33,6 @@ from rehearsal import (
     bodies,
     carried,
     decisions,
-    history_of,
     kinds,
     note,
     project,
@@ -87,27 +85,6 @@ def test_the_lottery_says_which_steps_are_planted(ledger: SqlLedger, tmp_path: P
     assert not planted(secret, result.run, 1, 1.0)
 
 
-def test_the_run_is_the_same_without_them(ledger: SqlLedger, tmp_path: Path) -> None:
-    class Looks(Plays):
-        def __init__(self, *proposals: Act) -> None:
-            super().__init__(*proposals)
-            self.seen: list[Any] = []
-
-        async def think(self, history: History, box: Any) -> Thought:
-            entries = [entry.canonical() for entry in history.last(99)]
-            self.seen.append((history.digest, history.turns, len(history), entries))
-            return await super().think(history, box)
-
-    with_plants, without = Looks(*STEPS), Looks(*STEPS)
-    first = carried(planting(tmp_path, thinker=with_plants), ledger, run_id=RUNS[0])
-    second = carried(planting(tmp_path, thinker=without, plants=None), ledger)
-    assert with_plants.seen == without.seen
-    assert history_of(ledger, first.run) == history_of(ledger, second.run)
-    assert first.turns == second.turns
-    one, other = (list(record_of(ledger, run)[0].steps()) for run in (first.run, second.run))
-    assert one == other
-
-
 def test_it_is_sealed_before_the_first_step_and_opened_before_its_decision(
     ledger: SqlLedger, tmp_path: Path
 ) -> None:
@@ -121,23 +98,6 @@ def test_it_is_sealed_before_the_first_step_and_opened_before_its_decision(
     sealed = ledger.get(seal.leaves)
     for plant in PLANTS.steps:
         assert plant.proposal.canonical() not in sealed
-
-
-def test_every_planted_step_is_drawn_and_the_thinkers_own_at_their_rate(
-    ledger: SqlLedger, tmp_path: Path
-) -> None:
-    inner = threshold("critic", reject_at=0.5)
-    critic = Says(0.0)
-    judged = planting(
-        tmp_path, auditors=[critic], gate=sampled(0.3, inner, undrawn="proceed"), plants=PLANTS
-    )
-    result = carried(judged, ledger)
-    found = opened_turns(ledger, result.run)
-    lots = list(bodies(ledger, result.run, AuditDrawn))
-    assert all(lots[turn - 1].drawn for turn in found)
-    assert not all(lot.drawn for lot in lots)
-    assert {lot.rate for lot in lots} == {0.3}
-    assert len(critic.views) == sum(lot.drawn for lot in lots)
 
 
 @pytest.mark.parametrize("plant", [Think(prompt="deeper"), Finish(answer="done early")])
@@ -197,30 +157,6 @@ def test_steps_that_are_planted_count_against_no_budget(ledger: SqlLedger, tmp_p
     assert len(opened_turns(ledger, result.run)) > 0
 
 
-def test_nothing_is_learned_from_a_planted_step(ledger: SqlLedger, tmp_path: Path) -> None:
-    teacher = Says(0.9, name="teacher", role=Role.TEACHER)
-    gate = threshold("teacher", reject_at=0.5)
-    result = carried(planting(tmp_path, auditors=[teacher], gate=gate), ledger, run_id=RUNS[0])
-    harvest = lessons_of(ledger)
-    (lessons,) = harvest.lessons
-    taken = {ledger.get(str(name)) for name in lessons.span["proposal"]}
-    assert len(taken) == 13 == harvest.moments == lessons.population
-    assert not taken & {plant.proposal.canonical() for plant in PLANTS.steps}
-    assert harvest.refused["planted"] == len(opened_turns(ledger, result.run))
-
-
-def test_nothing_is_learned_from_a_step_that_may_still_be_planted(
-    ledger: SqlLedger, tmp_path: Path
-) -> None:
-    teacher = Says(0.9, name="teacher", role=Role.TEACHER)
-    gate = sequential(threshold("teacher", reject_at=0.5), keys(1, of=["ann"]))
-    judged = planting(tmp_path, auditors=[teacher, Absent(name="ann")], gate=gate)
-    assert carried(judged, ledger).status == "waiting"
-    harvest = lessons_of(ledger)
-    assert harvest.lessons == []
-    assert harvest.refused["may be planted"] == 1
-
-
 def test_a_run_is_not_taken_up_with_other_plants(ledger: SqlLedger, tmp_path: Path) -> None:
     judged = {"auditors": [Absent(name="ann")], "gate": keys(1, of=["ann"])}
     waits = carried(planting(tmp_path, **judged), ledger)
@@ -276,6 +212,47 @@ def test_candidates_of_a_planted_step_are_the_thinkers_own(
         assert len(texts) == 3
         assert (len(set(texts)) == 2) == (turn in found)
         assert texts[1] == texts[2]
+
+
+class Writes(Plays):
+    """Leaves its box otherwise than it was, at every step."""
+
+    def __init__(self, *proposals: Act) -> None:
+        super().__init__(*proposals)
+        self.read: list[str] = []
+
+    async def think(self, history: History, box: Any) -> Thought:
+        done = await box.run(("sh", "-c", "cat notes; echo more >> notes"))
+        self.read.append(done.stdout.decode())
+        return await super().think(history, box)
+
+
+def test_the_box_that_a_planted_step_names_tells_nothing_and_is_nowhere(
+    ledger: SqlLedger, tmp_path: Path
+) -> None:
+    thinker = Writes(*STEPS)
+    result = carried(planting(tmp_path, thinker=thinker), ledger, run_id=RUNS[0])
+    boxes = [one.moment.box for one in bodies(ledger, result.run, MomentSealed)]
+    assert len(set(boxes)) == len(boxes)
+    assert thinker.read == ["more\n" * number for number in range(13)]
+
+
+def test_a_run_taken_up_over_a_planted_step_goes_on_in_the_box_as_it_was(
+    ledger: SqlLedger, tmp_path: Path
+) -> None:
+    judged = {"auditors": [Absent(name="ann")], "gate": person("ann")}
+    ann = Says(0.0, name="ann")
+    read: list[str] = []
+    while True:
+        thinker = Writes(*STEPS[:5])
+        result = carried(planting(tmp_path, thinker=thinker, **judged), ledger, run_id=RUNS[0])
+        read += thinker.read
+        if result.status != "waiting":
+            break
+        anyio.run(answer, ledger, result.run, ann)
+    assert result.status == "finished"
+    assert read == ["more\n" * number for number in range(6)]
+    assert len(opened_turns(ledger, result.run)) > 0
 
 
 def test_the_salt_of_a_plant_is_shown_and_no_other(ledger: SqlLedger, tmp_path: Path) -> None:
