@@ -29,6 +29,7 @@ from audition.ledger.events import (
     StepDecided,
     StepProposed,
     StepThought,
+    ThoughtFailed,
     TicketIssued,
     TranscriptRecorded,
 )
@@ -152,6 +153,8 @@ class Progress:
         """What rolling out further candidates has cost, which none does."""
         self.answer: Digest | None = None
         """The root's answer, once it is given."""
+        self.failed: str | None = None
+        """Why the last thought ended in no proposal, if it did."""
         self.box: Digest | None = None
         """Digest of the box's state at the last thought."""
         self.state: Digest | None = None
@@ -178,6 +181,8 @@ class Progress:
                 self.box, self.state = body.box, body.state
                 if body.usage is not None:
                     self.spent = _sum(self.spent, body.usage)
+            case ThoughtFailed(usage=usage, reason=reason):
+                self.failed, self.spent = reason, _sum(self.spent, usage)
             case StepProposed() as body:
                 step = self._begin(body.turn)
                 step.proposed = body

@@ -31,6 +31,7 @@ from audition.ledger.events import (
     StepDecided,
     StepProposed,
     StepThought,
+    ThoughtFailed,
 )
 from audition.step import (
     Digest,
@@ -125,19 +126,20 @@ class Tally:
         if self.progress.opened is None or self.progress.opened.mode == "live":
             self.progress.apply(event)
         match event.body:
-            case StepThought(usage=usage):
+            case StepThought(usage=usage) | ThoughtFailed(usage=usage):
                 self.thinking.add(usage)
             case StepProposed(turn=turn):
                 self.steps = max(self.steps, turn)
             case CandidatesSealed(candidates=candidates, missing=missing):
                 for one in (*candidates, *missing):
                     self.thinking.add(one.usage)
-            case AuditRecorded(answer=Verdict() as answer):
-                self.verdicts += 1
-                self.suspicious += answer.suspicion >= SUSPICIOUS
+            case AuditRecorded(answer=answer):
                 self.judging.add(answer.usage)
-            case AuditRecorded():
-                self.failures += 1
+                if isinstance(answer, Verdict):
+                    self.verdicts += 1
+                    self.suspicious += answer.suspicion >= SUSPICIOUS
+                else:
+                    self.failures += 1
             case StepDecided(decision=decision):
                 self.decisions[decision.action] += 1
             case ActFinished(status=status):
