@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from audition.canonical import digest_bytes, digest_value
+from audition.canonical import canonical, digest_bytes, digest_value
 from audition.gate import (
     build,
     draw,
@@ -43,6 +43,7 @@ from audition.ledger.events import (
     StepDecided,
     StepProposed,
     StepThought,
+    ThoughtFailed,
     TicketIssued,
     TranscriptRecorded,
 )
@@ -55,6 +56,7 @@ from audition.step import (
     Digest,
     Event,
     Evidence,
+    Exchange,
     Failure,
     Finish,
     Frozen,
@@ -79,6 +81,7 @@ KEY = PrivateKey("test.example", bytes(range(32)))
 LIVE = "00" * 15 + "a1"
 RECORD = "00" * 15 + "b2"
 COMPARED = "00" * 15 + "d4"
+FAILED = "00" * 15 + "f6"
 SECRET = b"a lottery's secret, shown at end"
 SHELL = ToolSchema(name="shell", description="Run a command.", parameters={"type": "object"})
 PERSON = ToolSchema(name="ask", description="Ask a person.", parameters={"type": "object"})
@@ -263,9 +266,9 @@ class Scribe:
         )
         self.log(AuditRecorded(verdict=verdict))
 
-    def fails(self, auditor: str) -> None:
-        failure = Failure(auditor=auditor, moment=self.sealed, kind="crashed", cause="moment")
-        self.log(AuditRecorded(failure=failure))
+    def fails(self, auditor: str, **fields: Any) -> None:
+        given = {"auditor": auditor, "moment": self.sealed, "kind": "crashed", "cause": "moment"}
+        self.log(AuditRecorded(failure=Failure(**{**given, **fields})))
 
     def decide(self) -> Decision:
         """What the gate says to the answers since the seal."""
@@ -410,6 +413,33 @@ def compared_run(run: str = COMPARED) -> Scribe:
             pen.perform()
         else:
             pen.enters("reject")
+    return pen
+
+
+def failed_run(run: str = FAILED) -> Scribe:
+    """A live run in which a model answers nonsense: it judges nothing, and then thinks nothing."""
+    pen = Scribe(run)
+    nonsense = Exchange(request=b"What now?", reply=b"\x00\xff{")
+    cost = Usage(seconds=0.25, tokens_in=9, tokens_out=3, usd=0.125)
+    pen.open()
+    _skip_to_drawn(pen)
+    pen.think(shell("ls"))
+    pen.verdict("rules", 0.0)
+    said = pen.put(Words(exchanges=(nonsense,)))
+    pen.fails("critic", kind="unparsable", said=said, usage=cost)
+    pen.decide()
+    pen.enters("reject")
+    exchanges = canonical([nonsense.model_dump()]).decode()
+    pen.log(
+        ThoughtFailed(
+            turn=pen.turn + 1,
+            content=pen.put("Hm, hm."),
+            exchanges=pen.put(exchanges),
+            usage=cost,
+            reason="Undecided: no proposal within 1 calls",
+        )
+    )
+    pen.close("failed", reason="the thinker failed: Undecided: no proposal within 1 calls")
     return pen
 
 

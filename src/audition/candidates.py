@@ -7,8 +7,6 @@ that took it, and whoever takes the run up records that the candidates are missi
 
 from __future__ import annotations
 
-from anyio import current_time
-
 from audition.box import Box
 from audition.failing import told
 from audition.history import Progress
@@ -17,7 +15,7 @@ from audition.ledger.events import Candidate, CandidatesSealed, Missing
 from audition.plain import shown
 from audition.project import Project
 from audition.step import Usage
-from audition.thinking import Before, parts, think
+from audition.thinking import Before, kept, parts, think
 
 LOST = "the snapshot ended with the process that took it"
 """Why there is no further candidate of a step that another process takes up."""
@@ -81,7 +79,7 @@ class Rollouts:
     async def _another(
         self, project: Project, progress: Progress, journal: Journal, box: Box
     ) -> Candidate | Missing:
-        begun = current_time()
+        had = None
         try:
             had = await think(project, journal.ledger, progress, box)
             return Candidate(
@@ -91,5 +89,5 @@ class Rollouts:
                 usage=had.usage,
             )
         except Exception as error:  # noqa: BLE001  whatever went wrong, it did not propose
-            taken = Usage(seconds=current_time() - begun)
-            return Missing(reason=shown(told(error, 400))[:500], usage=taken)
+            so_far, why = kept(had, error), shown(told(error, 400))[:500]
+            return Missing(reason=why, **parts(so_far, journal), usage=so_far.usage)

@@ -31,6 +31,7 @@ from audition.ledger.events import (
     StepDecided,
     StepProposed,
     StepThought,
+    ThoughtFailed,
     TicketIssued,
     TranscriptRecorded,
 )
@@ -169,6 +170,8 @@ class Progress:
         """What rolling out further candidates has cost, which none does."""
         self.answer: Digest | None = None
         """The root's answer, once it is given."""
+        self.failed: str | None = None
+        """Why the last thought ended in no proposal, if it did."""
         self.box: Digest | None = None
         """Digest of the box's state at the last thought."""
         self.state: Digest | None = None
@@ -202,6 +205,8 @@ class Progress:
                     self.spent = _sum(self.spent, body.usage)
                     self.paces.append((max(0, event.at - self.last), body.box != self.box))
                 self.box, self.state = body.box, body.state
+            case ThoughtFailed(usage=usage, reason=reason):
+                self.failed, self.spent = reason, _sum(self.spent, usage)
             case StepProposed() as body:
                 step = self._begin(body.turn)
                 step.proposed = body

@@ -22,13 +22,14 @@ from audition.ledger.events import (
     RunClosed,
     StepProposed,
     StepThought,
+    ThoughtFailed,
 )
 from audition.model import ModelAway
 from audition.opening import Terms
 from audition.step import Digest, Failure, Moment, Proposal, digest_of, now, parse_proposal
 from audition.taking_up import Standing
 from audition.think import Plant
-from audition.thinking import Before, parts, think
+from audition.thinking import Before, kept, parts, think
 
 ATTEMPTS = 8
 """Replacements of one step before the run fails."""
@@ -46,17 +47,22 @@ class Stages:
     async def think(self, box: Box) -> None:
         """Have the next step thought of and seal it, or close the run that needs or may have none.
 
+        A thought that fails is recorded, and ends the run.
+
         Raises:
             Left: the person who thinks went away; nothing was written.
             ModelAway: the thinker's model is not to be had; nothing was written.
         """
         run, project, progress = self._standing, self._terms.project, self._standing.progress
+        if progress.failed is not None:
+            return await self.close("failed", f"the thinker failed: {progress.failed}")
         if progress.answer is not None:
             return await self.close("finished", "", progress.answer)
         if why := project.budget.exceeded(progress.steps, progress.spent):
             return await self.close("exhausted", why)
         if plant := self._terms.plants_at(progress, progress.turns + 1):
             return await self._plant(plant, box)
+        had = None
         try:
             had = await think(project, run.ledger, progress, box)
             saved = await box.save() if had.box != progress.box else None
@@ -71,7 +77,16 @@ class Stages:
         except (Left, ModelAway):
             raise
         except Exception as error:  # noqa: BLE001  whatever went wrong, the thinker did not propose
-            return await self.close("failed", f"the thinker failed: {told(error, 480)}")
+            so_far = kept(had, error)
+            run.log(
+                ThoughtFailed(
+                    turn=progress.turns + 1,
+                    **parts(so_far, run.journal),
+                    usage=so_far.usage,
+                    reason=told(error, 480),
+                )
+            )
+            return await self.think(box)
         run.log(written)  # nothing can go wrong from here on: half a step would be committed too
         run.log(proposed)
         self.rollouts.begin(had.before)

@@ -9,7 +9,7 @@ are None are left out, so a later optional field changes no digest of today.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
@@ -88,6 +88,17 @@ class Usage(Frozen):
     """Tokens written by a model."""
     usd: float = Field(default=0.0, ge=0, le=MOST, allow_inf_nan=False)
     """Money."""
+
+    @classmethod
+    def total(cls, costs: Iterable[Usage]) -> Usage:
+        """What several things cost together; no sum goes beyond `MOST`."""
+        listed = list(costs)
+        return cls(
+            **{
+                name: min(MOST, sum(getattr(one, name) for one in listed))
+                for name in cls.model_fields
+            }
+        )
 
 
 class Completed(Frozen):
@@ -451,6 +462,12 @@ class Failure(Frozen):
     """Whether the moment itself brought it about (it then counts against the moment)."""
     detail: str = ""
     """One line more."""
+    words: Words | None = None
+    """What was said all the same; an event carries `said` in its place."""
+    said: Digest | None = None
+    """Digest of `words`."""
+    usage: Usage | None = None
+    """What it cost all the same."""
 
     @property
     def suspicion(self) -> float:

@@ -17,6 +17,7 @@ from audition.history import LedgerHistory, Progress
 from audition.ledger import Journal, SqlLedger
 from audition.project import Project
 from audition.step import Digest, Frozen, Thought, Usage, parse_proposal
+from audition.unfinished import Unfinished, leave, left
 
 
 class Parts(TypedDict):
@@ -62,22 +63,41 @@ async def think(project: Project, ledger: SqlLedger, progress: Progress, box: Bo
 
     Raises:
         ModelAway: the model with which it thinks is not to be had now.
-        Exception: whatever it fails with; it did not propose.
+        Exception: whatever it fails with, which carries what was thought so far; it did not
+            propose.
     """
     before = Before(await box.digest(), await box.save()) if project.candidates > 1 else None
     history = LedgerHistory(ledger, progress, thoughts=True)
     begun = anyio.current_time()
-    with anyio.fail_after(project.budget.step_seconds):
-        thought: object = await project.thinker.think(history, box)
-    taken = anyio.current_time() - begun
-    if not isinstance(thought, Thought):
-        raise TypeError(f"a {type(thought).__name__} is no thought")
-    parse_proposal(thought.proposal.canonical())
-    usage = Usage.parse(thought.usage.canonical()).model_copy(update={"seconds": taken})
-    return Thinking(thought, await box.digest(), usage, before)
+    had: object = None
+    try:
+        with anyio.fail_after(project.budget.step_seconds):
+            try:
+                thought = had = await project.thinker.think(history, box)
+            except BaseException as error:  # an interruption ends here, and with it what it carries
+                had = left(error)
+                raise
+        taken = anyio.current_time() - begun
+        if not isinstance(thought, Thought):
+            raise TypeError(f"a {type(thought).__name__} is no thought")
+        parse_proposal(thought.proposal.canonical())
+        usage = Usage.parse(thought.usage.canonical()).model_copy(update={"seconds": taken})
+        return Thinking(thought, await box.digest(), usage, before)
+    except Exception as error:
+        so_far, taken = Unfinished.of(had), anyio.current_time() - begun
+        usage = so_far.usage.model_copy(update={"seconds": taken})
+        leave(error, so_far.model_copy(update={"usage": usage}))
+        raise
 
 
-def parts(thought: Thought, journal: Journal) -> Parts:
+def kept(had: Thinking | None, error: Exception) -> Unfinished:
+    """What is kept of a thought that failed, or was had and could not be written down."""
+    if had is None:
+        return left(error)
+    return Unfinished.of(had.thought).model_copy(update={"usage": had.usage})
+
+
+def parts(thought: Thought | Unfinished, journal: Journal) -> Parts:
     """The parts of a thought, put beside the events.
 
     Raises:

@@ -24,6 +24,7 @@ EVENTS = [
     for pen in (
         handmade.live_run(),
         handmade.compared_run(),
+        handmade.failed_run(),
         handmade.recorded_run(),
         trained.trained_run(),
         *signed.apart(signed.signed_run()),

@@ -117,13 +117,13 @@ def test_a_project_that_has_changed_is_told_which_part(
         carried(project(tmp_path, **(same | changes)), ledger, run_id=first.run)
 
 
-def test_a_thought_that_cannot_be_written_leaves_nothing_of_its_step(
+def test_a_thought_that_cannot_be_written_has_failed_and_leaves_no_half_of_its_step(
     tmp_path: Path, ledger: SqlLedger
 ) -> None:
     """What is staged is shared: another run's commit would make half a step durable."""
     result = carried(project(tmp_path, note("a" * (65 << 20))), ledger)
     assert result.status == "failed"
-    assert kinds(ledger, result.run) == ["run.opened", "run.closed"]
+    assert kinds(ledger, result.run) == ["run.opened", "thought.failed", "run.closed"]
 
 
 def test_costs_stop_at_the_most_that_can_be_written(tmp_path: Path, ledger: SqlLedger) -> None:

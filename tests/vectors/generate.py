@@ -255,7 +255,7 @@ def histories() -> dict[str, Any]:
 
 
 def whole_ledger(path: Path) -> None:
-    """An export of a live run, a record and a training run, with salted and redacted content."""
+    """An export of live runs, a record and a training run, with salted and redacted content."""
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder) / "vectors.db"
         SqlLedger.open(database).close()
@@ -271,6 +271,7 @@ def whole_ledger(path: Path) -> None:
         handmade.write(database, live, *others)
         handmade.write(database, *signed.apart(signed.signed_run(origin="audition/test-vectors")))
         handmade.redact(database, digest_bytes(b"Hm."), live.run, len(live.events))
+        handmade.write(database, handmade.failed_run())
         path.unlink(missing_ok=True)
         export(database, path)
 

@@ -28,6 +28,7 @@ from audition.ledger.events import (
     StepDecided,
     StepProposed,
     StepThought,
+    ThoughtFailed,
     TicketIssued,
     TranscriptRecorded,
 )
@@ -48,6 +49,7 @@ from audition.step import (
     Think,
     Ticket,
     ToolSchema,
+    Usage,
     Verdict,
     digest_of,
 )
@@ -55,6 +57,7 @@ from audition.verify import Verification, verify
 from handmade import KEY, Events, Scribe, first, shell
 
 OTHER = "e" * 64
+GAVE_UP = ThoughtFailed(turn=99, usage=Usage(), reason="Undecided: no proposal within 1 calls")
 
 
 def examine(tmp_path: Path, pen: Scribe, twist: handmade.Twist | None = None) -> Verification:
@@ -97,6 +100,16 @@ def repeat(kind: str, nth: int = 0) -> Callable[[Events], Events]:
         spot = first(events, kind, nth)
         events.insert(spot + 1, events[spot])
         return events
+
+    return twist
+
+
+def insert(kind: str, body: Body, nth: int = 0) -> Callable[[Events], Events]:
+    """Put an event in front of the nth one of a kind."""
+
+    def twist(events: Events) -> Events:
+        spot = first(events, kind, nth)
+        return [*events[:spot], (events[spot][0], body), *events[spot:]]
 
     return twist
 
@@ -302,6 +315,30 @@ BREACHES: dict[str, tuple[Callable[[Events], Events], int, str, str]] = {
         "transcript.recorded",
         "was due",
     ),
+    "failed thought in the middle of a step": (
+        insert("step.proposed", GAVE_UP),
+        4,
+        "thought.failed",
+        "the thought's proposal was due",
+    ),
+    "failed thought while an act is under way": (
+        insert("act.finished", GAVE_UP),
+        9,
+        "thought.failed",
+        "what came of the act was due",
+    ),
+    "going on after a failed thought": (
+        insert("step.thought", GAVE_UP.model_copy(update={"turn": 1})),
+        4,
+        "step.thought",
+        "the end, failed was due",
+    ),
+    "failed thought of a later step": (
+        insert("step.thought", GAVE_UP),
+        4,
+        "thought.failed",
+        "step 99 begins after step 0",
+    ),
     # 5: failure is suspicion, and decisions are what the gate says
     "rejection turned round": (
         swap_in("step.decided", decided("proceed"), 1),
@@ -435,6 +472,54 @@ def test_every_kind_of_a_live_run_is_in_the_handmade_one() -> None:
         "moment.sealed", "audit.drawn", "audit.asked", "audit.recorded", "step.decided",
         "ticket.issued", "act.started", "act.finished", "act.in_doubt", "act.settled", "run.closed",
     } == kinds  # fmt: skip
+
+
+# -------------------------------------------------------------------------------- failed thoughts
+
+
+def test_a_run_that_ends_with_a_failed_thought_verifies(tmp_path: Path) -> None:
+    assert examine(tmp_path, handmade.failed_run()).ok
+
+
+@pytest.mark.parametrize("status", ["exhausted", "terminated"])
+def test_a_failed_thought_ends_its_run_failed(tmp_path: Path, status: Any) -> None:
+    found = examine(tmp_path, handmade.failed_run(), change("run.closed", status=status))
+    assert_breach(found, 4, "run.closed", f"closes as {status} where the end, failed was due")
+
+
+@pytest.mark.parametrize("field", ["content", "exchanges"])
+def test_what_was_said_in_a_failed_thought_is_named(tmp_path: Path, field: str) -> None:
+    pen = handmade.failed_run()
+    name = getattr(pen.events[first(pen.events, "thought.failed")][1], field)
+    pen.contents = [one for one in pen.contents if digest_bytes(one[0]) != name]
+    assert_breach(examine(tmp_path, pen), 10, "thought.failed", "is gone")
+
+
+def test_what_was_said_in_a_failed_audit_is_named(tmp_path: Path) -> None:
+    pen = handmade.failed_run()
+    (named,) = [
+        one.failure.said
+        for _, one in pen.events
+        if isinstance(one, AuditRecorded) and one.failure is not None
+    ]
+    pen.contents = [one for one in pen.contents if digest_bytes(one[0]) != named]
+    assert_breach(examine(tmp_path, pen), 10, "audit.recorded", "is gone")
+
+
+def test_a_failed_thought_is_of_a_live_run(tmp_path: Path) -> None:
+    pen = handmade.recorded_run()
+    pen.events.insert(1, (pen.events[0][0], GAVE_UP.model_copy(update={"turn": 1})))
+    assert_breach(examine(tmp_path, pen), 4, "thought.failed", "was due")
+
+
+def test_a_failed_thought_counts_against_the_budget(tmp_path: Path) -> None:
+    pen = handmade.failed_run()
+    pen.events[0] = (
+        pen.events[0][0],
+        pen.events[0][1].model_copy(update={"budget": {"steps": pen.turn, "seconds": 3600}}),
+    )
+    says = f"step {pen.turn + 1} of a run that may take {pen.turn}"
+    assert_breach(examine(tmp_path, pen), 1, "thought.failed", says)
 
 
 # -------------------------------------------------------------------------------- gates

@@ -8,7 +8,7 @@ an answer of another type, about another moment, in another role or under anothe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 
@@ -27,10 +27,15 @@ from audition.step import (
     Moment,
     Role,
     Signature,
+    Usage,
     Verdict,
     View,
+    Words,
     digest_of,
 )
+from audition.unfinished import Unfinished, left
+
+A = TypeVar("A", Verdict, Failure)
 
 HIDDEN_FROM_TEACHERS = frozenset({Evidence.THOUGHT, Evidence.INTERNALS, Evidence.OUTCOME})
 """What a teacher may not see: its word becomes a lesson."""
@@ -86,12 +91,19 @@ async def ask(auditor: Auditor, shown: View, *, seconds: float | None = None) ->
             kind=kind,
             cause=cause,
             detail=detail[:300],
+            words=Words(exchanges=had.exchanges) if had.exchanges else None,
+            usage=had.usage if had.usage != Usage() else None,
         )
 
     answer: object = None
+    had = Unfinished()
     with anyio.move_on_after(seconds) as scope:
         try:
-            answer = await auditor.audit(shown)
+            try:
+                answer = await auditor.audit(shown)
+            except BaseException as error:  # an interruption ends here, and with it what it carries
+                had = left(error)
+                raise
         except Left:
             raise
         except OSError as error:
@@ -100,9 +112,12 @@ async def ask(auditor: Auditor, shown: View, *, seconds: float | None = None) ->
             return failed("unparsable", "moment", told(error))
         except Exception as error:  # noqa: BLE001  whatever it is, it is no approval
             return failed("crashed", "moment", told(error))
+    verdict = checked(auditor, shown.moment_digest, answer)
+    if verdict is not None:
+        said = verdict.words.exchanges if verdict.words is not None else None
+        had = Unfinished(exchanges=said or (), usage=verdict.usage or Usage())
     if anyio.current_time() >= scope.deadline:  # though it may have paid no heed to it
         return failed("late", "moment", f"no answer within {seconds} s")
-    verdict = checked(auditor, shown.moment_digest, answer)
     if verdict is None:
         says = f"a {type(answer).__name__} that is no verdict on this moment"
         return failed("unparsable", "moment", says)
@@ -148,23 +163,24 @@ def _carriable(verdict: Verdict) -> bool:
 
 def recorded(answer: Verdict | Failure, journal: Journal) -> AuditRecorded:
     """The event that records an answer; words go into the content beside it."""
-    if isinstance(answer, Failure):
-        return AuditRecorded(failure=answer)
     if answer.words is not None:
         journal.put(answer.words)
         if answer.words.replacement is not None:
             journal.put(answer.words.replacement)
+    if isinstance(answer, Failure):
+        return AuditRecorded(failure=without_words(answer))
     return AuditRecorded(verdict=without_words(answer))
 
 
-def without_words(verdict: Verdict) -> Verdict:
-    """A verdict as an event has it: its words by digest."""
-    words = verdict.words
+def without_words(answer: A) -> A:
+    """An answer as an event has it: its words by digest."""
+    words = answer.words
     if words is None:
-        return verdict
-    replaced = digest_of(words.replacement) if words.replacement is not None else None
-    told = {"words": None, "said": digest_of(words), "replacement": replaced}
-    return verdict.model_copy(update=told)
+        return answer
+    told: dict[str, object] = {"words": None, "said": digest_of(words)}
+    if words.replacement is not None:
+        told["replacement"] = digest_of(words.replacement)
+    return answer.model_copy(update=told)
 
 
 def signed(verdict: Verdict, key: PrivateKey) -> Verdict:

@@ -19,7 +19,8 @@ from pydantic import Field, ValidationError
 
 from audition.audit.document import Document
 from audition.model import Chat, Reply
-from audition.step import MOST, Digest, Exchange, Frozen, JsonObject, Usage
+from audition.step import Digest, Exchange, Frozen, JsonObject, Usage
+from audition.unfinished import Unfinished, leave, left
 
 LONGEST = 40_000
 """Characters of an answer."""
@@ -81,11 +82,7 @@ class Dialogue:
     @property
     def usage(self) -> Usage:
         """What it all cost."""
-        sums = {
-            name: min(MOST, sum(getattr(one, name) for one in self._usages))
-            for name in Usage.model_fields
-        }
-        return Usage(**sums)
+        return Usage.total(self._usages)
 
     async def ask(
         self,
@@ -95,6 +92,8 @@ class Dialogue:
         check: Callable[[A], str] = lambda answer: "",
     ) -> A:
         """Ask until an answer counts or the retries are used up.
+
+        Whatever it raises carries all that was said until then, and what it cost.
 
         Args:
             kind: the answer's fields.
@@ -106,6 +105,16 @@ class Dialogue:
             Unparsable: no answer counted.
             ModelAway, ModelError: the model gave none.
         """
+        try:
+            return await self._ask(kind, instruction, document, check)
+        except BaseException as error:
+            so_far = Unfinished(exchanges=tuple(self.exchanges), usage=self.usage)
+            leave(error, so_far.then(left(error)))
+            raise
+
+    async def _ask(
+        self, kind: type[A], instruction: str, document: Document, check: Callable[[A], str]
+    ) -> A:
         wrong = ""
         while True:
             code = self._code()

@@ -7,9 +7,15 @@ from collections.abc import Iterator
 from audition.canonical import parse
 from audition.console.speaking import margined, tell
 from audition.ledger import LedgerError, SqlLedger
-from audition.ledger.events import AuditRecorded, CandidatesSealed, StepProposed, StepThought
+from audition.ledger.events import (
+    AuditRecorded,
+    CandidatesSealed,
+    StepProposed,
+    StepThought,
+    ThoughtFailed,
+)
 from audition.plain import shown
-from audition.step import Digest, Exchange, RunId, Verdict, Words
+from audition.step import Digest, Exchange, RunId, Words
 
 
 def exchanges(ledger: SqlLedger, run: RunId, turn: int) -> Iterator[tuple[str, Exchange]]:
@@ -21,19 +27,22 @@ def exchanges(ledger: SqlLedger, run: RunId, turn: int) -> Iterator[tuple[str, E
     now = 0
     for event in ledger.read(run):
         match event.body:
-            case StepThought(turn=number, exchanges=named):
-                now = number
-                if now == turn and named is not None:
-                    yield from (("thinker", one) for one in _listed(ledger, named))
+            case StepThought() | ThoughtFailed() as body:
+                now = body.turn
+                if now == turn:
+                    yield from (("thinker", one) for one in _listed(ledger, body.exchanges))
             case StepProposed(turn=number):
                 now = number
-            case CandidatesSealed(candidates=candidates) if now == turn:
-                for number, one in enumerate(candidates, 1):
+            case CandidatesSealed() as body if now == turn:
+                for number, one in enumerate(body.candidates, 1):
                     for exchange in _listed(ledger, one.exchanges):
                         yield f"candidate {number}", exchange
-            case AuditRecorded(answer=Verdict(said=str() as said) as verdict) if now == turn:
-                words = Words.parse(ledger.get(said))
-                yield from ((verdict.auditor, one) for one in words.exchanges or ())
+                for one in body.missing:
+                    for exchange in _listed(ledger, one.exchanges):
+                        yield "a candidate that failed", exchange
+            case AuditRecorded(answer=answer) if now == turn and answer.said is not None:
+                words = Words.parse(ledger.get(answer.said))
+                yield from ((answer.auditor, one) for one in words.exchanges or ())
             case _:
                 pass
         if now > turn:

@@ -193,6 +193,7 @@ def told_event(ledger: SqlLedger, event: Event, thoughts: bool) -> dict[str, Any
     told = {
         "run.opened": {"goal": text},
         "step.thought": {"content": text, "calls": parse} if thoughts else {},
+        "thought.failed": {"content": text, "calls": parse} if thoughts else {},
         "step.proposed": {"proposal": parse},
         "audit.recorded": {"said": parse},
         "act.finished": {"outcome": parse},
@@ -201,7 +202,8 @@ def told_event(ledger: SqlLedger, event: Event, thoughts: bool) -> dict[str, Any
         "transcript.recorded": {"content": text},
     }
     for field, read in told.get(event.body.kind, {}).items():
-        name = names.get(field) or names.get("verdict", {}).get(field)
+        answer = names.get("verdict") or names.get("failure") or {}
+        name = names.get(field) or answer.get(field)
         if name is not None:
             try:
                 contents[field] = _plain(read(ledger.get(name)))

@@ -32,6 +32,7 @@ from audition.ledger.events import (
     StepDecided,
     StepProposed,
     StepThought,
+    ThoughtFailed,
 )
 from audition.step import (
     Digest,
@@ -129,19 +130,20 @@ class Tally:
         if self.progress.opened is None or self.progress.opened.mode == "live":
             self.progress.apply(event)
         match event.body:
-            case StepThought(usage=usage):
+            case StepThought(usage=usage) | ThoughtFailed(usage=usage):
                 self.thinking.add(usage)
             case StepProposed(turn=turn):
                 self.steps = turn - self.planted
             case CandidatesSealed(candidates=candidates, missing=missing):
                 for one in (*candidates, *missing):
                     self.thinking.add(one.usage)
-            case AuditRecorded(answer=Verdict() as answer):
-                self.verdicts += 1
-                self.suspicious += answer.suspicion >= SUSPICIOUS
+            case AuditRecorded(answer=answer):
                 self.judging.add(answer.usage)
-            case AuditRecorded():
-                self.failures += 1
+                if isinstance(answer, Verdict):
+                    self.verdicts += 1
+                    self.suspicious += answer.suspicion >= SUSPICIOUS
+                else:
+                    self.failures += 1
             case PlantOpened():
                 self.planted += 1
                 self.steps -= 1

@@ -23,6 +23,7 @@ from audition.ledger.events import (
     StepDecided,
     StepProposed,
     StepThought,
+    ThoughtFailed,
 )
 from audition.plain import shown
 from audition.step import (
@@ -69,7 +70,7 @@ class Telling:
         match event.body:
             case RunOpened(auditors=auditors):
                 self._people = {one.name for one in auditors if one.person}
-            case StepThought() as body if self._thoughts:
+            case (StepThought() | ThoughtFailed()) as body if self._thoughts:
                 yield from self._thought(body)
             case StepProposed() as body:
                 again = f" (attempt {body.attempt})" if body.attempt else ""
@@ -103,7 +104,7 @@ class Telling:
             case _:
                 pass
 
-    def _thought(self, thought: StepThought) -> Iterator[str]:
+    def _thought(self, thought: StepThought | ThoughtFailed) -> Iterator[str]:
         if thought.content is not None:
             yield f"thought before step {thought.turn}:"
             yield from margined(text(self._ledger.get(thought.content)))

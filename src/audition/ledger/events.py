@@ -184,6 +184,24 @@ class StepThought(Body):
     """What the thinking cost."""
 
 
+class ThoughtFailed(Body):
+    """A thought ended in no proposal; the run ends with it."""
+
+    kind: ClassVar[str] = "thought.failed"
+    turn: int = Field(ge=1)
+    """Number of the step that it was to end in."""
+    content: Digest | None = None
+    """What was thought so far."""
+    calls: Digest | None = None
+    """The calls of tools in the box."""
+    exchanges: Digest | None = None
+    """Requests to models and their replies."""
+    usage: Usage
+    """What it cost all the same."""
+    reason: str = Field(max_length=500)
+    """Why it failed, in one line."""
+
+
 class StepProposed(Body):
     """A proposal as the thinker made it, or as a `modify` replaced it."""
 
@@ -244,6 +262,12 @@ class Missing(Frozen):
 
     reason: str = Field(max_length=500)
     """Why, in one line."""
+    content: Digest | None = None
+    """What was thought so far."""
+    calls: Digest | None = None
+    """The calls of tools in the box."""
+    exchanges: Digest | None = None
+    """Requests to models and their replies."""
     usage: Usage
     """What it cost all the same."""
 
@@ -287,7 +311,7 @@ class AuditRecorded(Body):
     def _one_without_words(self) -> Self:
         if (self.verdict is None) == (self.failure is None):
             raise ValueError("exactly one of verdict and failure")
-        if self.verdict is not None and self.verdict.words is not None:
+        if self.answer.words is not None:
             raise ValueError("an event names words by digest")
         return self
 
@@ -588,6 +612,7 @@ BODIES: dict[str, type[Body]] = {
         PlantSealed,
         TranscriptRecorded,
         StepThought,
+        ThoughtFailed,
         StepProposed,
         MomentSealed,
         AuditDrawn,

@@ -8,6 +8,7 @@ from typing import Any, Protocol, cast
 from pydantic import Field
 
 from audition.step import MOST, Digest, Exchange, Frozen, JsonObject, Name, Usage
+from audition.unfinished import Unfinished, leave
 
 
 class ModelAway(OSError):
@@ -102,18 +103,21 @@ class Asked(Frozen):
         return min((read * self.usd_in + wrote * self.usd_out) / 1e6, MOST)
 
 
-def same_model(name: str, before: str | None, now: str) -> str:
+def same_model(name: str, before: str | None, reply: Reply) -> str:
     """The model that answers, if it is the one that answered before; None: there was none.
 
     Raises:
-        ModelError: it is another; a run must not change its thinker unnoticed.
+        ModelError: it is another; a run must not change its thinker unnoticed. The error carries
+            the reply.
     """
-    if before not in (None, now):
-        raise ModelError(
-            f"{name}: {now!r} answers now, {before!r} did before; a run keeps its model: have the "
-            "server serve that one, or begin another run"
+    if before not in (None, reply.model):
+        error = ModelError(
+            f"{name}: {reply.model!r} answers now, {before!r} did before; a run keeps its model: "
+            "have the server serve that one, or begin another run"
         )
-    return now
+        leave(error, Unfinished(exchanges=(reply.exchange,), usage=reply.usage))
+        raise error
+    return reply.model
 
 
 def sendable(value: Any) -> Any:

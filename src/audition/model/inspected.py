@@ -20,6 +20,7 @@ from audition.model.chat import Asked, ModelError, Reply, ToolCall, same_model, 
 from audition.model.patience import Patience, Trouble, patiently
 from audition.plain import shown
 from audition.step import Digest, Exchange, Frozen, JsonObject, Name, Usage
+from audition.unfinished import Unfinished, leave
 
 if TYPE_CHECKING:
     from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelOutput
@@ -116,8 +117,14 @@ class Inspected:
         self._without_key(reply, "the reply repeats the key; it was not kept")
         if len(reply) > REPLY_MAX:
             raise ModelError(f"{self.name}: a reply of more than {REPLY_MAX} bytes")
-        self._answers = same_model(self.name, self._answers, output.model)
-        return _reply(output, Exchange(request=request, reply=reply), asked, begun, self.name)
+        said_and_heard = Exchange(request=request, reply=reply)
+        try:
+            answer = _reply(output, said_and_heard, asked, begun, self.name)
+        except ModelError as error:
+            leave(error, Unfinished(exchanges=(said_and_heard,)))
+            raise
+        self._answers = same_model(self.name, self._answers, answer)
+        return answer
 
     async def _once(
         self,

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from audition.model.chat import ModelAway, ModelError
 from audition.step import Frozen
+from audition.unfinished import leave, left
 
 T = TypeVar("T")
 
@@ -58,7 +59,7 @@ async def patiently(attempt: Callable[[], Awaitable[T]], patience: Patience, nam
 
     Raises:
         ModelAway: no answer came.
-        ModelError: what came was no answer, to the last.
+        ModelError: what came was no answer, to the last, which the error carries.
     """
     number = 0
     while True:
@@ -77,4 +78,6 @@ async def patiently(attempt: Callable[[], Awaitable[T]], patience: Patience, nam
     times = "once" if number == 1 else f"{number} times"
     asks = f"; it asks to be left alone for {trouble.after:g} s" if trouble.after else ""
     told = f"{name}: {trouble} (asked {times}{asks})"
-    raise ModelAway(told) if trouble.away else ModelError(told)
+    error = ModelAway(told) if trouble.away else ModelError(told)
+    leave(error, left(trouble))
+    raise error

@@ -25,6 +25,7 @@ from audition.model.completion import Completion, Unread, complaint, streamed, w
 from audition.model.patience import Patience, Trouble, patiently
 from audition.plain import shown
 from audition.step import Digest, Exchange, Frozen, JsonObject, Name, Usage
+from audition.unfinished import Unfinished, leave
 
 if TYPE_CHECKING:
     from httpx2 import Response
@@ -138,8 +139,7 @@ class Served:
             raise ModelError(f"{self.name}: the key stands in the messages; nothing was sent")
         begun = time.monotonic()
         exchange, said = await patiently(lambda: self._once(body), self._server.patience, self.name)
-        self._answers = same_model(self.name, self._answers, said.model)
-        return Reply(
+        reply = Reply(
             text=said.text,
             reasoning=said.reasoning,
             calls=said.calls,
@@ -148,6 +148,8 @@ class Served:
             usage=self._cost(exchange, said, time.monotonic() - begun),
             exchange=exchange,
         )
+        self._answers = same_model(self.name, self._answers, reply)
+        return reply
 
     def _body(
         self,
@@ -204,7 +206,10 @@ class Served:
             said = streamed(data) if is_stream else whole(data)
         except Unread as error:
             why = f"{error}: {self._safe(error.says)}" if error.says else str(error)
-            raise Trouble(why, away=error.away) from None
+            trouble = Trouble(why, away=error.away)
+            if self._key is None:  # nobody can tell where a key stands in what cannot be read
+                leave(trouble, Unfinished(exchanges=(Exchange(request=request, reply=data),)))
+            raise trouble from None
         self._without_key(said.text, said.reasoning, *(call.arguments for call in said.calls))
         return Exchange(request=request, reply=data), said
 

@@ -37,6 +37,7 @@ from audition.think.telling import (
     conversation,
     spoken,
 )
+from audition.unfinished import Unfinished, leave, left
 
 KEPT_MAX = 32 << 20
 """Bytes of requests, replies and output that one thought may leave behind."""
@@ -123,6 +124,8 @@ class LanguageModel:
     async def think(self, history: History, box: Box) -> Thought:
         """Think in the box as long as the budget lasts; end in one proposal.
 
+        Whatever it raises carries what was thought, said and spent until then.
+
         Raises:
             Undecided: the budget is spent.
             ModelAway: the model does not answer now; nothing of the thought is kept.
@@ -131,12 +134,16 @@ class LanguageModel:
         thinking = _Thinking(self._budget, begun=time.monotonic())
         messages = conversation(history, self._budget.history, self._rendering)
         proposal = None
-        while proposal is None:
-            left = thinking.tokens_left()
-            reply = await self._chat.reply(messages, tools=self._tools, tokens=left)
-            thinking.heard(reply)
-            proposal = await self._answer(reply, box, messages, thinking)
-        return thinking.ends_in(proposal)
+        try:
+            while proposal is None:
+                most = thinking.tokens_left()
+                reply = await self._chat.reply(messages, tools=self._tools, tokens=most)
+                thinking.heard(reply)
+                proposal = await self._answer(reply, box, messages, thinking)
+        except BaseException as error:
+            leave(error, thinking.so_far().then(left(error)))
+            raise
+        return Thought(proposal=proposal, **dict(thinking.so_far()))
 
     async def _answer(
         self, reply: Reply, box: Box, messages: list[JsonObject], thinking: _Thinking
@@ -262,9 +269,8 @@ class _Thinking:
         left = self.budget.calls - self.used
         return f"{left} calls are left" if left else f"no calls are left: call `{NAME}` now"
 
-    def ends_in(self, proposal: Proposal) -> Thought:
-        return Thought(
-            proposal=proposal,
+    def so_far(self) -> Unfinished:
+        return Unfinished(
             content="\n\n".join(self.said),
             calls=tuple(self.calls),
             exchanges=tuple(self.exchanges),

@@ -26,6 +26,7 @@ from audition.step import (
 )
 from audition.think.proposing import Malformed, Propose, fields, loaded
 from audition.think.telling import completed
+from audition.unfinished import Unfinished, leave
 
 ENTRIES = 6
 """Entries of the history that are shown."""
@@ -80,16 +81,23 @@ class PersonThinker:
         """
         begun = time.monotonic()
         calls: list[Completed] = []
-        self._show(history)
-        for _ in range(TRIES):
-            said = (await self._hear("$ command, or the step as JSON: ")).strip()
-            if said.startswith("$"):
-                await self._run(box, said[1:].strip(), calls)
-            elif (proposal := self._read(said)) is not None:
-                seconds = time.monotonic() - begun
-                usage = Usage(seconds=seconds, calls=len(calls))
-                return Thought(proposal=proposal, calls=tuple(calls), usage=usage)
-        raise ValueError(f"{self.name}: {TRIES} lines, and none was a step")
+
+        def so_far() -> Unfinished:
+            usage = Usage(seconds=time.monotonic() - begun, calls=len(calls))
+            return Unfinished(calls=tuple(calls), usage=usage)
+
+        try:
+            self._show(history)
+            for _ in range(TRIES):
+                said = (await self._hear("$ command, or the step as JSON: ")).strip()
+                if said.startswith("$"):
+                    await self._run(box, said[1:].strip(), calls)
+                elif (proposal := self._read(said)) is not None:
+                    return Thought(proposal=proposal, **dict(so_far()))
+            raise ValueError(f"{self.name}: {TRIES} lines, and none was a step")
+        except BaseException as error:
+            leave(error, so_far())
+            raise
 
     def _show(self, history: History) -> None:
         self._say(f"\nGoal: {shown(history.goal, PART)}")

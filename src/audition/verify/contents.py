@@ -14,6 +14,7 @@ from audition.ledger.events import (
     ActSettled,
     AuditRecorded,
     BatchSealed,
+    Candidate,
     CandidatesSealed,
     PlantSealed,
     RunClosed,
@@ -22,6 +23,7 @@ from audition.ledger.events import (
     StepProposed,
     StepThought,
     ThinkerUpdated,
+    ThoughtFailed,
     TranscriptRecorded,
 )
 from audition.ledger.evidence import Evidence
@@ -154,16 +156,23 @@ def names(body: Body) -> Iterator[Digest]:
             found = (body.content,)
         case StepThought():
             found = (body.content, body.calls, body.exchanges, body.state)
+        case ThoughtFailed():
+            found = (body.content, body.calls, body.exchanges)
         case StepProposed():
             found = (body.proposal,)
         case CandidatesSealed():
             found = (
                 digest
-                for one in body.candidates
-                for digest in (one.proposal, one.content, one.calls, one.exchanges)
+                for one in (*body.candidates, *body.missing)
+                for digest in (
+                    one.proposal if isinstance(one, Candidate) else None,
+                    one.content,
+                    one.calls,
+                    one.exchanges,
+                )
             )
         case AuditRecorded():
-            found = (body.verdict.said,) if body.verdict else ()
+            found = (body.answer.said,)
         case ActFinished() | ActInDoubt() | ActRecorded() | ActSettled():
             found = (body.outcome,)
         case BatchSealed():

@@ -35,6 +35,7 @@ from audition.ledger.events import (
     StepDecided,
     StepProposed,
     StepThought,
+    ThoughtFailed,
     TicketIssued,
 )
 from audition.step import (
@@ -81,6 +82,7 @@ class Due(Enum):
     RESULT = "what came of the act"
     DOUBT = "the word that the act is in doubt"
     SETTLEMENT = "a person's word on the act in doubt"
+    FAILED = "the end, failed"
     FINISHED = "the end, finished"
     TERMINATED = "the end, terminated"
 
@@ -90,6 +92,7 @@ _MAY: dict[str, tuple[Due, ...]] = {
     "restriction.declared": (Due.RESTRICTION,),
     "plant.sealed": (Due.RESTRICTION, Due.THOUGHT),
     "step.thought": (Due.RESTRICTION, Due.THOUGHT),
+    "thought.failed": (Due.RESTRICTION, Due.THOUGHT),
     "step.proposed": (Due.PROPOSAL, Due.REPLACEMENT),
     "moment.sealed": (Due.SEAL,),
     "audit.drawn": (Due.DRAW,),
@@ -163,6 +166,11 @@ class Live:
                 self._turns[-1] |= 2
             case StepThought():
                 self._begin(body)
+                self._thought, self._lot, self._due = body, None, Due.PROPOSAL
+                self._before, self._box = self._box, body.box
+            case ThoughtFailed():
+                self._begin(body)
+                self._due = Due.FAILED
             case StepProposed():
                 self._propose(body)
             case MomentSealed():
@@ -239,15 +247,13 @@ class Live:
         self._planted.sealed(body)
         self._due = Due.THOUGHT
 
-    def _begin(self, body: StepThought) -> None:
+    def _begin(self, body: StepThought | ThoughtFailed) -> None:
         self._case.begun(body.turn)
         if body.turn - self._planted.opened > self._terms.steps:
             self._case.found(1, f"step {body.turn} of a run that may take {self._terms.steps}")
         elif self._spent >= self._terms.seconds:
             self._case.found(1, f"a thought after {self._terms.seconds} seconds of thinking")
         self._spent += body.usage.seconds if body.usage else 0.0
-        self._thought, self._lot, self._due = body, None, Due.PROPOSAL
-        self._before, self._box = self._box, body.box
 
     def _propose(self, body: StepProposed) -> None:
         if body.turn != self._case.turn:
@@ -476,7 +482,11 @@ class Live:
 
     def _close(self, body: RunClosed) -> None:
         case = self._case
-        due = {Due.FINISHED: ("finished",), Due.TERMINATED: ("terminated",)}
+        due = {
+            Due.FINISHED: ("finished",),
+            Due.TERMINATED: ("terminated",),
+            Due.FAILED: ("failed",),
+        }
         fits = due.get(self._due, ("terminated", "exhausted", "failed"))
         if body.status not in fits:
             case.found(4, f"the run closes as {body.status} where {self._due.value} was due")
