@@ -1,7 +1,7 @@
 """An SSH server that runs commands in a shell, as any does; every command is logged.
 
-The command `hang-up` is lost after it was sent, `stall` never ends; the user `locked` may log in and
-run nothing.
+The command `hang-up` is lost after it was sent, `stall` never ends; the user `locked` may log in
+and run nothing.
 
 python ssh.py LOG HOST-KEY AUTHORIZED-KEYS FOLDER
 """
