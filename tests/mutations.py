@@ -1,6 +1,6 @@
 """Removes each guard of each guarantee in turn, and requires that the guarantee's test then fails.
 
-    python tests/mutations.py [--only 2 9] [--jobs 2] [--json] [--afresh]
+    python tests/mutations.py [--only 2 9] [--named TEXT] [--jobs 2] [--json] [--afresh]
 
 A mutation is a small edit in a copy of the package; its text must be there exactly once, or the
 script fails loudly, so that a guard which moves takes its mutation along. A test counts as failing
@@ -52,10 +52,19 @@ class Mutation:
     guarantee: int
     without: str
     edits: tuple[Edit, ...]
+    test: str = ""
+    """The file of tests that must notice, where it is not one of the guarantee's own."""
+
+    @property
+    def tests(self) -> list[Path]:
+        """The files of tests, one of which must notice."""
+        if self.test:
+            return [TESTS / self.test]
+        return sorted((TESTS / "guarantees").glob(f"test_{self.guarantee:02}_*.py"))
 
 
-def without(guarantee: int, what: str, *edits: tuple[str, str, str]) -> Mutation:
-    return Mutation(guarantee, what, tuple(Edit(*edit) for edit in edits))
+def without(guarantee: int, what: str, *edits: tuple[str, str, str], test: str = "") -> Mutation:
+    return Mutation(guarantee, what, tuple(Edit(*edit) for edit in edits), test)
 
 
 MUTATIONS = (
@@ -281,6 +290,92 @@ MUTATIONS = (
         "whoever thinks signs",
         ("project.py", "            if name == self.thinker.name:\n", "            if False:\n"),
     ),
+    # in a process of its own, and beside the acts
+    without(
+        2,
+        "a ticket is redeemed without a decision to proceed with its moment",
+        ("act/redeeming.py", " or standing.approved != ticket.moment:", ":"),
+        test="act/test_remote.py",
+    ),
+    without(
+        2,
+        "any decision is one to proceed",
+        ("act/redeeming.py", 'if ours and decision.action == "proceed" else', "if ours else"),
+        test="act/test_remote.py",
+    ),
+    without(
+        2,
+        "a decision about another moment lets a ticket through",
+        (
+            "act/redeeming.py",
+            'standing.approved = moment if ours and decision.action == "proceed" else None',
+            "standing.approved = digest_of(standing.moment) if standing.moment else None",
+        ),
+        test="act/test_remote.py",
+    ),
+    without(
+        2,
+        "an executor does not compare what it is asked for with what was judged",
+        (
+            "act/redeeming.py",
+            "            check(ticket, standing.issued, executor,",
+            "            (",
+        ),
+        test="act/test_remote.py",
+    ),
+    without(
+        2,
+        "a start need not follow its issue",
+        (
+            "act/redeeming.py",
+            "(ticket, event.seq) == (standing.issued.ticket, standing.issue + 1)",
+            "ticket == standing.issued.ticket",
+        ),
+        test="act/test_remote.py",
+    ),
+    without(
+        2,
+        "a redirect is followed",
+        ("act/http.py", "follow_redirects=False", "follow_redirects=True"),
+        test="act/test_http.py",
+    ),
+    without(
+        2,
+        "a proxy or a password of the environment is used",
+        ("act/http.py", "trust_env=False", "trust_env=True"),
+        test="act/test_http.py",
+    ),
+    without(
+        2,
+        "a machine may show any host key",
+        (
+            "act/ssh.py",
+            "                )\n                return False",
+            "                )\n                return True",
+        ),
+        test="act/test_ssh.py",
+    ),
+    without(
+        2,
+        "no host is known",
+        (
+            "act/ssh.py",
+            'pinned = self._options["known_hosts"][0][0]',
+            "pinned = asyncssh.import_public_key(self._setup.host_key)",
+        ),
+        ("act/ssh.py", '"known_hosts": ([host_key], [], [])', '"known_hosts": None'),
+        test="act/test_ssh.py",
+    ),
+    without(
+        2,
+        "a sealed candidate may be no proposal",
+        (
+            "verify/candidates.py",
+            '        case.found(2, f"candidate {number} is no proposal")\n',
+            "",
+        ),
+        test="verify/test_sealed_candidates.py",
+    ),
     # ---------------------------------------------------------------- 3, no effects
     without(
         3, "the box shares the network", ("box/confine.py", '"--unshare-net"', '"--new-session"')
@@ -350,6 +445,117 @@ MUTATIONS = (
         4,
         "every moment is asked about, drawn or not",
         ("gate/gates.py", "        if draw.drawn:\n", "        if True:\n"),
+    ),
+    # candidates
+    without(
+        4,
+        "a replacement is compared with others too",
+        (
+            "candidates.py",
+            "        and step.moment.attempt == 0  # a `modify` has none but its own\n",
+            "",
+        ),
+        test="run/test_candidates.py",
+    ),
+    without(
+        4,
+        "candidates are thought though nothing was drawn",
+        ("candidates.py", "        and step.draw.drawn\n", ""),
+        test="run/test_candidates.py",
+    ),
+    without(
+        4,
+        "candidates are thought before the draw",
+        (
+            "candidates.py",
+            "        and step.draw is not None\n        and step.draw.drawn\n",
+            "        and (step.draw is None or step.draw.drawn)\n",
+        ),
+        (
+            "loop.py",
+            "        if step.moment is None:\n            self.stages.seal(step)\n"
+            '            return ""\n        if due(self.progress):\n',
+            "        if step.moment is None:\n            self.stages.seal(step)\n"
+            "            self.progress.step.draw = None\n"
+            '            return ""\n        if due(self.progress):\n',
+        ),
+        test="run/test_candidates.py",
+    ),
+    without(
+        4,
+        "a set of candidates is thought again and sealed twice",
+        ("candidates.py", "        and step.candidates is None\n", ""),
+        test="run/test_candidates.py::test_killed_after_the_seal_the_same_set_is_judged",
+    ),
+    without(
+        4,
+        "candidates are thought from whatever is left of the snapshot",
+        (
+            "candidates.py",
+            "        if before is None:\n",
+            "        if before is None and self._had:\n",
+        ),
+        test="run/test_candidates.py",
+    ),
+    without(
+        4,
+        "fewer candidates are sealed than were declared",
+        ("candidates.py", "        if len(self._had) < wanted:\n", "        if False:\n"),
+        test="run/test_candidates.py",
+    ),
+    without(
+        4,
+        "candidates may be missing where they were declared",
+        (
+            "verify/candidates.py",
+            "return case.opened.candidates is not None and lot.drawn and step.attempt == 0",
+            "return False",
+        ),
+        test="verify/test_sealed_candidates.py",
+    ),
+    without(
+        4,
+        "candidates may be sealed where nothing was drawn",
+        ("verify/candidates.py", " and lot.drawn and step", " and step"),
+        test="verify/test_sealed_candidates.py",
+    ),
+    without(
+        4,
+        "candidates may be sealed beside a replacement",
+        ("verify/candidates.py", " and lot.drawn and step.attempt == 0", " and lot.drawn"),
+        test="verify/test_sealed_candidates.py",
+    ),
+    without(
+        4,
+        "candidates of another moment count",
+        ("verify/candidates.py", "    if body.moment != step.sealed:\n", "    if False:\n"),
+        test="verify/test_sealed_candidates.py",
+    ),
+    without(
+        4,
+        "any number of candidates counts",
+        (
+            "verify/candidates.py",
+            "    if count + len(body.missing) != declared:\n",
+            "    if False:\n",
+        ),
+        test="verify/test_sealed_candidates.py",
+    ),
+    without(
+        4,
+        "candidates may come from nowhere",
+        (
+            "verify/candidates.py",
+            "    if body.before is None and body.candidates:\n",
+            "    if False:\n",
+        ),
+        test="verify/test_sealed_candidates.py",
+    ),
+    without(
+        4,
+        "candidates may come from another state than the thought",
+        ("verify/candidates.py", " and body.before != before:\n", " and False:\n"),
+        test="verify/test_sealed_candidates.py",
     ),
     # ---------------------------------------------------------------- 5, failure is suspicion
     without(
@@ -449,6 +655,36 @@ MUTATIONS = (
         5,
         "one signature is enough",
         ("gate/keys.py", "if len(said) >= self.needs:", "if len(said) >= 1:"),
+    ),
+    without(
+        5,
+        "candidates may be ranked unseen",
+        (
+            "verify/candidates.py",
+            "    if card is not None and Evidence.CANDIDATES not in card.sees:\n",
+            "    if False:\n",
+        ),
+        test="verify/test_sealed_candidates.py",
+    ),
+    without(
+        5,
+        "a ranking may leave candidates out",
+        (
+            "verify/candidates.py",
+            "    if len(answer.ranking) != step.candidates:\n",
+            "    if False:\n",
+        ),
+        test="verify/test_sealed_candidates.py",
+    ),
+    without(
+        5,
+        "a ranking of other candidates than were shown is heard",
+        (
+            "audit/asking.py",
+            "if verdict.ranking is not None and len(verdict.ranking) != len(",
+            "if False and bool(",
+        ),
+        test="run/test_candidates.py",
     ),
     # ---------------------------------------------------------------- 6, one source of signal
     without(
@@ -781,6 +1017,163 @@ MUTATIONS = (
         "time already spent is forgotten",
         ("history.py", "self.spent = _sum(self.spent, body.usage)", "self.spent = body.usage"),
     ),
+    # in a process of its own, and beside the acts
+    without(
+        9,
+        "what was started before an executor began is begun again",
+        (
+            "act/redeeming.py",
+            "            if standing.taken or standing.started < self._began:\n",
+            "            if standing.taken:\n",
+        ),
+        test="act/test_remote.py",
+    ),
+    without(
+        9,
+        "a ticket is taken twice",
+        (
+            "act/redeeming.py",
+            "            if standing.taken or standing.started < self._began:\n",
+            "            if standing.started < self._began:\n",
+        ),
+        test="act/test_remote.py",
+    ),
+    without(
+        9,
+        "an act is begun though its run has gone on",
+        (
+            "act/redeeming.py",
+            "            if last != standing.issue + 1:\n",
+            "            if False:\n",
+        ),
+        test="act/test_remote.py",
+    ),
+    without(
+        9,
+        "an executor remembers every run that has ended",
+        (
+            "act/redeeming.py",
+            "                del self._runs[event.run]\n",
+            "                pass\n",
+        ),
+        test="act/test_remote.py",
+    ),
+    without(
+        9,
+        "a request that was begun has failed",
+        (
+            "act/http.py",
+            'begun = begun or event == "http11.send_request_headers.started"',
+            "begun = False",
+        ),
+        test="act/test_http.py",
+    ),
+    without(
+        9,
+        "a request that was never begun is in doubt",
+        ("act/http.py", "        begun = False\n\n", "        begun = True\n\n"),
+        test="act/test_http.py",
+    ),
+    without(
+        9,
+        "a mail that was begun has failed",
+        ("act/mail.py", "            sending.begun = True\n", ""),
+        test="act/test_mail.py",
+    ),
+    without(
+        9,
+        "a mail that was never begun is in doubt",
+        ("act/mail.py", "    begun = False\n    answered", "    begun = True\n    answered"),
+        test="act/test_mail.py",
+    ),
+    without(
+        9,
+        "a command that was sent has failed",
+        ("act/ssh.py", "            sending.begun = True\n", ""),
+        test="act/test_ssh.py",
+    ),
+    without(
+        9,
+        "a command that was never sent is in doubt",
+        (
+            "act/ssh.py",
+            '    begun = False\n    other_key = ""',
+            '    begun = True\n    other_key = ""',
+        ),
+        test="act/test_ssh.py",
+    ),
+    without(
+        9,
+        "a command that is refused a channel is in doubt",
+        (
+            "act/ssh.py",
+            " and not isinstance(error, asyncssh.ChannelOpenError):",
+            ":",
+        ),
+        test="act/test_ssh.py",
+    ),
+    without(
+        9,
+        "a connection that ends before its command has failed",
+        ("act/ssh.py", "        if code is None and killed is None:\n", "        if False:\n"),
+        test="act/test_ssh.py",
+    ),
+    without(
+        9,
+        "a thought that failed is had again",
+        (
+            "stages.py",
+            "        if progress.failed is not None:\n",
+            "        if progress.closed is not None:\n",
+        ),
+        test="run/test_failed_thoughts.py",
+    ),
+    without(
+        9,
+        "what was said before time ran out is lost",
+        (
+            "thinking.py",
+            "            except BaseException as error:",
+            "            except Exception as error:",
+        ),
+        test="run/test_failed_thoughts.py",
+    ),
+    without(
+        9,
+        "what a model said in vain is lost",
+        ("think/model.py", "            leave(error, thinking.so_far().then(left(error)))\n", ""),
+        test="run/test_failed_thoughts.py",
+    ),
+    without(
+        9,
+        "what an auditor said in vain is lost",
+        (
+            "audit/asking.py",
+            "            except BaseException as error:",
+            "            except OSError as error:",
+        ),
+        test="audit/test_failed_audits.py",
+    ),
+    without(
+        9,
+        "a reply that may hold the key is kept",
+        (
+            "model/served.py",
+            "            if self._key is None:  # nobody",
+            "            if True:  # nobody",
+        ),
+        test="run/test_failed_thoughts.py",
+    ),
+    without(
+        9,
+        "a run goes on after a thought that failed",
+        (
+            "verify/live.py",
+            "                self._due = Due.FAILED\n",
+            "                self._due = Due.THOUGHT\n",
+        ),
+        test="verify/test_conduct.py",
+    ),
     # ---------------------------------------------------------------- 10, anyone can check
     without(
         10,
@@ -832,6 +1225,41 @@ MUTATIONS = (
             '    return ""\n',
         ),
     ),
+    without(
+        10,
+        "an executor believes an unsigned ledger",
+        ("act/redeeming.py", "            if keys:\n", "            if True:\n"),
+        test="act/test_remote.py",
+    ),
+    without(
+        10,
+        "an executor believes a ledger that was altered",
+        (
+            "act/redeeming.py",
+            "if (tree.size, tree.root()) != (size, root):",
+            "if tree.size != size:",
+        ),
+        test="act/test_remote.py",
+    ),
+    without(
+        10,
+        "an executor believes a checkpoint of another ledger",
+        (
+            "act/redeeming.py",
+            "if (head.size, head.origin) != (size, self._origin):",
+            "if head.size != size:",
+        ),
+        test="act/test_remote.py",
+    ),
+    without(
+        10,
+        "an executor follows whatever ledger stands there",
+        (
+            "act/redeeming.py",
+            "            if self._origin not in (None, origin):\n",
+            "            if False:\n",
+        ),
+        test="act/test_remote.py",
     # ---------------------------------------------------------------- 11, trust is measured
     without(
         11,
@@ -915,15 +1343,21 @@ class Outcome:
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", type=int, nargs="*", help="guarantees to look at")
+    parser.add_argument("--named", default="", help="text in the names of those to look at")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--afresh", action="store_true", help="no hints; write them anew")
     given = parser.parse_args(arguments)
     begun = time.monotonic()
-    chosen = [one for one in MUTATIONS if not given.only or one.guarantee in given.only]
+    chosen = [
+        one
+        for one in MUTATIONS
+        if (not given.only or one.guarantee in given.only) and given.named in one.without
+    ]
     for one in chosen:
         mutated(PACKAGE, one)
-    whole = [Mutation(number, "", ()) for number in sorted({one.guarantee for one in chosen})]
+    files = sorted({(one.guarantee, one.test) for one in chosen})
+    whole = [Mutation(number, "", (), test) for number, test in files]
     hints: dict[str, str] = {} if given.afresh else json.loads(HINTS.read_text())
     with ThreadPoolExecutor(given.jobs) as workers:
         outcomes = list(workers.map(lambda one: tried(one, hints), [*reversed(whole), *chosen]))
@@ -971,8 +1405,8 @@ def tried(mutation: Mutation, hints: Mapping[str, str]) -> Outcome:
         shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
         for path, text in mutated(package, mutation).items():
             path.write_text(text)
-        tests = sorted((TESTS / "guarantees").glob(f"test_{mutation.guarantee:02}_*.py"))
-        hint = TESTS / "guarantees" / hints.get(mutation.without, "")
+        tests = mutation.tests
+        hint = tests[0].parent / hints.get(mutation.without, "") if tests else TESTS
         result, by = judged(mutation, [hint], Path(folder)) if hint.suffix else ("", "")
         if result != "caught":
             result, by = judged(mutation, tests, Path(folder))
@@ -1016,7 +1450,7 @@ def judged(
 
 
 def _name(case: ElementTree.Element) -> str:
-    """A test as pytest takes it, below the folder of the guarantees."""
+    """A test as pytest takes it, in the folder of its file."""
     return f"{case.get('classname', '').rpartition('.')[2]}.py::{case.get('name')}"
 
 

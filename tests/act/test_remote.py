@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import json
 import os
@@ -23,7 +24,7 @@ from audition.act.offering import offered
 from audition.act.wire import frame, message
 from audition.canonical import canonical
 from audition.ledger import LedgerError, PrivateKey, SqlLedger
-from audition.ledger.events import ActInDoubt, ActStarted, MomentSealed, RunResumed
+from audition.ledger.events import ActInDoubt, ActStarted, MomentSealed, RunClosed, RunResumed
 from audition.step import Outcome, Ticket, digest_of, now
 from servers.executors import Executors, Steps, act
 
@@ -236,6 +237,16 @@ def test_a_run_that_has_gone_on_has_its_act_done_no_more(world: World, later: st
     refused(world, ticket, "the run has gone on")
 
 
+def test_of_a_run_that_has_ended_nothing_is_kept(world: World) -> None:
+    """An executor follows its ledger for years; what is over must not fill its memory."""
+    steps = world.steps()
+    steps.decided()
+    ticket = steps.issued()
+    steps.started(ticket)
+    steps.write(RunClosed(status="failed"))
+    refused(world, ticket, "no such ticket was issued in this ledger")
+
+
 def test_a_start_that_does_not_follow_its_issue_redeems_nothing(world: World) -> None:
     steps = world.steps()
     steps.decided()
@@ -295,6 +306,33 @@ def test_a_ledger_that_was_altered_redeems_nothing(world: World, tmp_path: Path)
     database.commit()
     database.close()
     follows.take(ticket, world.remote)
+
+
+def test_a_ledger_under_another_s_name_redeems_nothing(world: World, tmp_path: Path) -> None:
+    with SqlLedger.open(tmp_path / "ledger.db", signer=KEY) as other:
+        world.steps("true", ledger=other).decided()
+    with contextlib.closing(sqlite3.connect(tmp_path / "ledger.db")) as database:
+        database.execute("UPDATE ledger SET origin = 'audition/elsewhere'")
+        database.commit()
+    with pytest.raises(LedgerError, match="is of another ledger"):
+        Redemptions(tmp_path / "ledger.db", [KEY.public])
+
+
+def test_a_ledger_in_the_place_of_the_one_that_was_followed_redeems_nothing(
+    world: World, tmp_path: Path
+) -> None:
+    """What was started there before this process began, nobody here can know."""
+    for name in ("ledger.db", "other.db"):
+        SqlLedger.open(tmp_path / name, signer=KEY).close()
+    follows = Redemptions(tmp_path / "ledger.db", [KEY.public])
+    with SqlLedger.open(tmp_path / "other.db", signer=KEY) as other:
+        steps = world.steps("true", ledger=other)
+        steps.decided()
+        ticket = steps.issued()
+        steps.started(ticket)
+    (tmp_path / "other.db").replace(tmp_path / "ledger.db")
+    with pytest.raises(LedgerError, match="another ledger stands there now"):
+        follows.take(ticket, world.remote)
 
 
 # ------------------------------------------------------------------------ killed in between

@@ -246,6 +246,15 @@ def test_a_command_that_does_not_end_is_left_in_doubt(machine: Machine) -> None:
     assert "no answer within 3 s" in outcome.output
 
 
+def test_a_command_that_is_let_nowhere_has_failed(machine: Machine) -> None:
+    """The machine says so itself: there is nothing to doubt."""
+    before = machine.commands
+    outcome = machine.run("touch", "never", user="locked")
+    assert outcome.status == "failed"
+    assert "nothing was run: ChannelOpenError" in outcome.output
+    assert machine.commands == before
+
+
 @pytest.mark.parametrize("check", [["test", "-e", "missing"], ["hang-up"]])
 def test_nothing_runs_where_the_check_does_not_hold(machine: Machine, check: list[str]) -> None:
     outcome = machine.run("touch", "never", check=check)
@@ -282,12 +291,12 @@ def test_a_setup_changes_the_schema_and_so_what_was_judged(machine: Machine) -> 
 def test_an_agent_can_hold_the_key(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     path = machine.folder / "agent"
     try:
-        agent = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL)
+        agent = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.PIPE)
     except FileNotFoundError:
         pytest.skip("no ssh-agent here")
     try:
-        while not path.exists() and agent.poll() is None:
-            os.sched_yield()
+        assert agent.stdout is not None
+        agent.stdout.readline()  # it says where it listens once it does
         monkeypatch.setenv("AGENT", str(path))
 
         async def add() -> None:
@@ -298,4 +307,4 @@ def test_an_agent_can_hold_the_key(machine: Machine, monkeypatch: pytest.MonkeyP
         assert machine.run("echo", "hello", key=None, agent="AGENT").output == "hello\n"
     finally:
         agent.kill()
-        agent.wait()
+        agent.communicate()

@@ -1,6 +1,7 @@
 """An SSH server that runs commands in a shell, as any does; every command is logged.
 
-The command `hang-up` is lost after it was sent, `stall` never ends, `refuse` is refused.
+The command `hang-up` is lost after it was sent, `stall` never ends; the user `locked` may log in
+and run nothing.
 
 python ssh.py LOG HOST-KEY AUTHORIZED-KEYS FOLDER
 """
@@ -41,13 +42,26 @@ async def handle(process: asyncssh.SSHServerProcess[bytes]) -> None:
             process.exit(shell.returncode or 0)
 
 
+class Login(asyncssh.SSHServer):
+    """One login, and whether it may run anything."""
+
+    user = ""
+
+    def begin_auth(self, username: str) -> bool:
+        self.user = username
+        return True
+
+    def session_requested(self) -> asyncssh.SSHServerProcess[bytes] | bool:
+        return self.user != "locked" and asyncssh.SSHServerProcess(handle, None, 3, False)
+
+
 async def main() -> None:
     listener = await asyncssh.listen(
         "127.0.0.1",
         0,
         server_host_keys=[HOST_KEY],
         authorized_client_keys=AUTHORIZED,
-        process_factory=handle,
+        server_factory=Login,
         encoding=None,
         allow_pty=False,
     )
