@@ -1260,6 +1260,7 @@ MUTATIONS = (
             "            if False:\n",
         ),
         test="act/test_remote.py",
+    ),
     # ---------------------------------------------------------------- 11, trust is measured
     without(
         11,

@@ -41,13 +41,14 @@ _FAST = (
     | orjson.OPT_PASSTHROUGH_DATACLASS
     | orjson.OPT_PASSTHROUGH_DATETIME
 )
-_UNSURE = re.compile(rb"[:\[,](?:null|-?[0-9]++(?:\.0[,\]}]|(?:\.[0-9]++)?[eE]))")
+_UNSURE = re.compile(rb"[:\[,](?:null|(-?[0-9]++)\.0(?=[,\]}])|-?[0-9]++(?:\.[0-9]++)?[eE])")
 _UNSIGNED = b"e+" not in orjson.dumps(1e16)  # some versions write large exponents without a sign
 _EXPONENT = re.compile(rb"(?:^|[:\[,])-?[0-9]++(?:\.[0-9]++)?[eE]")
 _ASTRAL = re.compile(rb"[\xf0-\xf4]")
 _LATE = re.compile(rb"[\xee\xef]")
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)  # to the end if unclosed: linear time
 _BRACKET = re.compile(rb"[\[\]{}]")
+_PLACE = re.compile(rb'(?<!\\)"~b:([0-9]+)"')  # a quote within a string has a backslash before it
 _DIGITS = re.compile(r"-?[1-9][0-9]{15,4299}")
 
 
@@ -65,8 +66,13 @@ def canonical(value: Any) -> bytes:
         out = orjson.dumps(value, option=_FAST)
     except TypeError:
         return _exact(value)
-    if out[:1] not in b"{[" or b'"~' in out or _unsure(out) or _reordered(out):
+    if out[:1] not in b"{[" or b'"~' in out or _reordered(out):
         return _exact(value)
+    if _unsure(out):
+        sure = _wholes(out)
+        if sure is None:
+            return _exact(value)
+        out = sure
     if _depth(out) > MAX_DEPTH:
         raise CanonicalError(f"nested deeper than {MAX_DEPTH} levels")
     return out
@@ -107,9 +113,12 @@ def loads(data: bytes) -> Any:
 
 
 def _exact(value: Any) -> bytes:
-    plain = _plain(value, 0)
+    held: list[bytes] = []  # bytes, written as their number first: what is long is looked at once
+    plain = _plain(value, 0, held)
     out = orjson.dumps(plain, option=_FAST)
-    return rfc8785.dumps(plain) if _EXPONENT.search(out) or _reordered(out) else out
+    if _EXPONENT.search(out) or _reordered(out):
+        out = rfc8785.dumps(plain)
+    return _PLACE.sub(lambda place: held[int(place[1])], out) if held else out
 
 
 def _unsure(out: bytes) -> bool:
@@ -118,12 +127,33 @@ def _unsure(out: bytes) -> bool:
     return signs and _UNSURE.search(out) is not None
 
 
+def _wholes(out: bytes) -> bytes | None:
+    """The same with floats without a fraction written as integers; None if that is not all."""
+    if b"\\" in out:  # then not every quote begins or ends a string
+        return None
+    parts: list[bytes] = []
+    end = quotes = 0
+    for found in _UNSURE.finditer(out):
+        start = found.start() + 1
+        quotes += out.count(b'"', end, start)
+        if quotes % 2:  # within a string
+            parts.append(out[end:start])
+            end = start
+            continue
+        whole = found[1]
+        if whole is None or len(whole) > 15:  # a null, an exponent, or perhaps beyond MAX_SAFE
+            return None
+        parts += (out[end:start], b"0" if whole == b"-0" else whole)
+        end = found.end()
+    return b"".join((*parts, out[end:]))
+
+
 def _reordered(out: bytes) -> bool:
     """Whether keys may sort otherwise by UTF-16, as RFC 8785 asks, than by UTF-8."""
     return not out.isascii() and bool(_ASTRAL.search(out)) and bool(_LATE.search(out))
 
 
-def _plain(value: Any, depth: int) -> Any:
+def _plain(value: Any, depth: int, held: list[bytes]) -> Any:
     if depth >= MAX_DEPTH and isinstance(value, (Mapping, list, tuple)):
         raise CanonicalError(f"nested deeper than {MAX_DEPTH} levels")
     match value:
@@ -135,17 +165,18 @@ def _plain(value: Any, depth: int) -> Any:
             return int(value) if -MAX_SAFE <= value <= MAX_SAFE else f"~i:{_decimal(value)}"
         case float():
             if math.isfinite(value):
-                return _plain(int(value), depth) if value.is_integer() else value
+                return _plain(int(value), depth, held) if value.is_integer() else value
             return "~f:nan" if value != value else "~f:inf" if value > 0 else "~f:-inf"
         case bytes() | bytearray():
-            return "~b:" + base64.b64encode(value).decode()
+            held.append(b'"~b:%b"' % base64.b64encode(value))
+            return f"~b:{len(held) - 1}"
         case list() | tuple():
-            return [_plain(item, depth + 1) for item in cast("Sequence[Any]", value)]
+            return [_plain(item, depth + 1, held) for item in cast("Sequence[Any]", value)]
         case dict() | Mapping():
             items = cast("Mapping[Any, Any]", value)
             if not all(isinstance(key, str) for key in items):
                 raise CanonicalError("a key of an object is not a string")
-            return {_text(key): _plain(item, depth + 1) for key, item in items.items()}
+            return {_text(key): _plain(item, depth + 1, held) for key, item in items.items()}
         case _:
             raise CanonicalError(f"a {type(value).__name__} has no canonical form")
 

@@ -155,8 +155,9 @@ class Progress:
         """When the last event was written."""
         self.length = 0
         """Entries of the history."""
-        self.read: dict[tuple[Entry, bool], Message | Turn] = {}
-        """What short entries were found to tell, with thoughts or without, the first read first."""
+        self.read: tuple[dict[int, Message | Turn], ...] = ({}, {})
+        """What short entries were found to tell, by their place in the history, without thoughts
+        and with them, the first read first."""
         self.recent: deque[Entry] = deque(maxlen=KEPT)
         self.frames: list[Frame] = []
         """Open steps, the root first."""
@@ -366,7 +367,10 @@ class LedgerHistory:
         if count + later > len(entries) < self._progress.length:
             entries = self._older(self._progress.length - len(entries)) + entries
         end = len(entries) - later
-        return [self._told(entry) for entry in entries[max(0, end - count) : end]]
+        found = entries[max(0, end - count) : end]
+        first = self._length - len(found)
+        known = self._progress.read[self._thoughts]
+        return [known.get(at) or self._told(at, entry) for at, entry in enumerate(found, first)]
 
     def _older(self, count: int) -> list[Entry]:
         """The first `count` entries, which memory no longer holds."""
@@ -378,14 +382,12 @@ class LedgerHistory:
                 break
         return list(progress.recent)[:count]
 
-    def _told(self, entry: Entry) -> Message | Turn:
-        known = self._progress.read
-        if (told := known.get((entry, self._thoughts))) is not None:
-            return told
+    def _told(self, at: int, entry: Entry) -> Message | Turn:
         told, size = self._read(entry)
+        known = self._progress.read[self._thoughts]
         if size <= SHORT:
-            known[entry, self._thoughts] = told
-        if len(known) > 2 * KEPT:
+            known[at] = told
+        if len(known) > KEPT:
             del known[next(iter(known))]
         return told
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from audition.audit import Left, ask, card, recorded, view
+from audition.audit import Left, ask, recorded, view
 from audition.gate import signers
 from audition.history import Pending
 from audition.ledger.events import AuditAsked, AuditRecorded, StepDecided
@@ -48,7 +48,7 @@ class Judging:
         """Ask one auditor; returns its name if the answer is still to come from elsewhere."""
         assert step.moment is not None and step.sealed is not None
         standing, project = self._standing, self._terms.project
-        is_person = card(auditor).person
+        is_person = auditor.name in self._terms.people
         if is_person and auditor.name not in step.asked:
             deadline = None if within is None else now() + int(within * 1e6)
             standing.log(AuditAsked(moment=step.sealed, auditor=auditor.name, deadline=deadline))

@@ -392,6 +392,17 @@ async def test_a_change_that_keeps_size_and_time_changes_the_digest():
 
 
 @pytest.mark.anyio
+async def test_a_digest_that_was_asked_for_beside_a_command_is_not_told_after_it():
+    async with open_box() as box:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(box.digest)
+            tasks.start_soon(box.run, ["sh", "-c", "echo one > file"])
+        after = await box.digest()
+        async with open_box(saved=await box.save()) as restored:
+            assert await restored.digest() == after
+
+
+@pytest.mark.anyio
 async def test_times_do_not_change_the_digest():
     async with open_box() as box:
         await box.run(["sh", "-c", "echo one > file"])

@@ -396,12 +396,13 @@ async def test_content_that_was_changed_is_never_shown(
     with SqlLedger.open(tmp_path / "l.db") as ledger:
         name = ledger.put(b"yes", private=private)
         await ledger.commit()
-        database = sqlite3.connect(tmp_path / "l.db")
-        database.execute(f"UPDATE contents SET {change}")
-        database.commit()
-        database.close()
-        with pytest.raises(LedgerError, match=f"{name[:12]}… was altered"):
-            ledger.get(name)
+    database = sqlite3.connect(tmp_path / "l.db")
+    database.execute(f"UPDATE contents SET {change}")
+    database.commit()
+    database.close()
+    altered = pytest.raises(LedgerError, match=f"{name[:12]}… was altered")
+    with SqlLedger.open(tmp_path / "l.db") as ledger, altered:
+        ledger.get(name)
 
 
 async def test_redacted_content_leaves_no_byte_behind(tmp_path: Path) -> None:

@@ -229,6 +229,19 @@ def test_a_history_that_was_handed_out_does_not_grow(told: Told) -> None:
     assert len(early) == 1
 
 
+@pytest.mark.parametrize("kept", [3, KEPT])
+def test_what_was_read_before_is_told_in_its_place_again(told: Told, kept: int) -> None:
+    told.progress.recent = type(told.progress.recent)(maxlen=kept)
+    for number in range(20):
+        told.step("act", approved=True)
+        anyio.run(told.journal.commit)
+        count = number % 5 + 1
+        assert list(told.history().last(count)) == told.plain[-count:]
+        thoughts = [turn.thought for turn in told.history(thoughts=True).last(count)]  # type: ignore[union-attr]
+        assert thoughts == [f"thought {turn.number}" for turn in told.plain[-count:]]  # type: ignore[union-attr]
+    assert list(told.history().last(20)) == told.plain
+
+
 @pytest.mark.parametrize("count", [-1, 0])
 def test_no_entries_are_none(told: Told, count: int) -> None:
     told.say("hello")

@@ -213,8 +213,8 @@ def test_a_person_is_shown_what_was_sealed_or_nothing(
         database.execute("UPDATE contents SET data = ? WHERE digest = ?", planted)
     database.close()
     ann, before = Says(0.0, name="ann"), kinds(unverified, begun.run)
-    with pytest.raises(LedgerError):
-        anyio.run(answer, unverified, begun.run, ann)
+    with SqlLedger.open(tmp_path / "ledger.db") as elsewhere, pytest.raises(LedgerError):
+        anyio.run(answer, elsewhere, begun.run, ann)
     assert (ann.views, kinds(unverified, begun.run)) == ([], before)
 
 

@@ -75,10 +75,15 @@ class NativeBox:
         """Wrap an open session that withstood these probes."""
         self._session = session
         self._probes = probes
+        self._digest: Digest | None = None
 
     async def run(self, argv: Sequence[str], *, stdin: bytes = b"") -> Completed:
         """Have the keeper run a command."""
-        return await self._session.run(argv, stdin)
+        self._digest = None
+        try:
+            return await self._session.run(argv, stdin)
+        finally:
+            self._digest = None  # it may have been asked for while the command waited its turn
 
     async def snapshot(self) -> Snapshot:
         """Put an empty layer upon the present state, copying nothing."""
@@ -106,8 +111,13 @@ class NativeBox:
             await session.close()
 
     async def digest(self) -> Digest:
-        """What the keeper knows already: each call's changes are hashed before it returns."""
-        return (await self._session.ask("digest"))["digest"]
+        """What the keeper knows already: each call's changes are hashed before it returns, and
+        nothing else changes the workspace, so that the keeper is asked once after each."""
+        if self._digest is not None:
+            return self._digest
+        digest: Digest = (await self._session.ask("digest"))["digest"]
+        self._digest = digest
+        return digest
 
     async def save(self) -> bytes:
         """The workspace, packed by the keeper."""

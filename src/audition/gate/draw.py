@@ -34,9 +34,7 @@ def draw(secret: bytes, run: RunId, turn: int, rate: float) -> Draw:
         turn: the step's number.
         rate: the declared rate in [0, 1]; 0 never draws and 1 always does.
     """
-    mac = hmac.new(secret, f"{run}/{turn}".encode(), hashlib.sha256).digest()
-    point = int.from_bytes(mac[:8], "big") / 2**64
-    return Draw(stratum=STRATUM, rate=rate, drawn=point < rate)
+    return Draw(stratum=STRATUM, rate=rate, drawn=_point(secret, f"{run}/{turn}") < rate)
 
 
 def planted(secret: bytes, run: RunId, turn: int, rate: float) -> bool:
@@ -44,8 +42,7 @@ def planted(secret: bytes, run: RunId, turn: int, rate: float) -> bool:
 
     It says nothing of the turn's draw, so that the thinker's own turns stay drawn at their rate.
     """
-    mac = hmac.new(secret, f"{run}/plant/{turn}".encode(), hashlib.sha256).digest()
-    return turn > 1 and int.from_bytes(mac[:8], "big") / 2**64 < rate
+    return turn > 1 and _point(secret, f"{run}/plant/{turn}") < rate
 
 
 def draw_rows(
@@ -69,3 +66,9 @@ def draw_rows(
 def run_secret(master: bytes, run: RunId) -> bytes:
     """A run's own secret, from one that never enters a ledger; showing it gives away no other."""
     return hmac.new(master, f"draw/{run}".encode(), hashlib.sha256).digest()
+
+
+def _point(secret: bytes, of: str) -> float:
+    """A number in [0, 1) that nobody can tell without the secret."""
+    mac = hmac.new(secret, of.encode(), hashlib.sha256).digest()
+    return int.from_bytes(mac[:8], "big") / 2**64

@@ -38,11 +38,15 @@ from audition.ledger.database import (
 )
 from audition.ledger.events import FORMAT, REGISTER, EventError, parse_event
 from audition.ledger.note import Checkpoint, PrivateKey, PublicKey
+from audition.ledger.recent import Recent
 from audition.ledger.tree import Frontier, consistency_proof, inclusion_proof, leaf_hash
 from audition.step import Digest, Event, Receipt, RunId
 
 MAX_EVENT = 1 << 20
 """Largest event, in bytes; anything long is content."""
+
+_KEEP = "INSERT OR IGNORE INTO contents (digest, salt, data) VALUES (?, ?, ?)"
+_FETCH = "SELECT salt, data FROM contents WHERE digest = ?"
 
 
 class Conflict(LedgerError):
@@ -89,6 +93,7 @@ class SqlLedger:
         self._turn = anyio.Lock()  # among tasks: a cancelled one lets go of it
         self._pen = threading.Lock()  # among threads: held until the group is written
         self._frontier = Frontier()
+        self._recent = Recent()
         self._known: dict[RunId, tuple[int | None, int]] = {}
         self._lost: dict[RunId, LedgerError] = {}
         self._unheard: dict[RunId, LedgerError] = {}
@@ -152,8 +157,10 @@ class SqlLedger:
             raise LedgerError(f"content of {len(data)} bytes; at most {MAX_CONTENT}")
         salt = secrets.token_bytes(32) if private else None
         name = content_name(data, salt)
-        self._group.contents[bytes.fromhex(name)] = (salt, data)
-        self._staged += 1
+        key = bytes.fromhex(name)
+        if self._recent.get(key) is None:  # what is held is in the database
+            self._group.contents[key] = (salt, data)
+            self._staged += 1
         return name
 
     def stage(self, event: Event) -> Digest:
@@ -264,14 +271,10 @@ class SqlLedger:
                 frontier = self._frontier.copy()
                 known = dict(self._known)
                 rows = self._rows(connection, group, frontier, known)
+                new = 0
                 if group.contents:
-                    connection.execute(
-                        sa.insert(contents_table).prefix_with("OR IGNORE"),
-                        [
-                            {"digest": name, "salt": salt, "data": data}
-                            for name, (salt, data) in group.contents.items()
-                        ],
-                    )
+                    kept = [(name, *content) for name, content in group.contents.items()]
+                    new = connection.exec_driver_sql(_KEEP, kept).rowcount
                 if rows:
                     connection.execute(sa.insert(events_table), rows)
                     connection.execute(
@@ -286,6 +289,9 @@ class SqlLedger:
                             [{"size": frontier.size, "note": head.signed(self._signer)}],
                         )
             self._frontier, self._known = frontier, known
+            if new == len(group.contents):  # of one that was there it may be that it was redacted
+                for name, (_, data) in group.contents.items():
+                    self._recent.add(name, data)
 
     def _rows(
         self,
@@ -333,7 +339,8 @@ class SqlLedger:
 
         def delete() -> bool:
             writing = self._engine.execution_options(writes=True)
-            with plainly(self._engine.url.database), writing.begin() as connection:
+            database = plainly(self._engine.url.database)
+            with self._pen, database, writing.begin() as connection:
                 gone = connection.execute(
                     sa.update(contents_table)
                     .where(contents_table.c.digest == bytes.fromhex(content))
@@ -352,25 +359,28 @@ class SqlLedger:
                 )
             return found
 
-        return await anyio.to_thread.run_sync(delete)
+        try:
+            return await anyio.to_thread.run_sync(delete)
+        finally:
+            self._recent.drop(bytes.fromhex(content))
 
     # ---------------------------------------------------------------- reading
 
     def get(self, content: Digest) -> bytes:
-        """The content of this name.
+        """The content of this name; what another process deletes may be told a while longer.
 
         Raises:
             Redacted: it was deleted.
-            LedgerError: it was never here.
+            LedgerError: it was never here, or what is here is something else.
         """
         name = bytes.fromhex(content)
+        if (held := self._recent.get(name)) is not None:
+            return held
         for group in (self._group, self._writing):
             if group is not None and name in group.contents:
                 return group.contents[name][1]
         with plainly(self._engine.url.database), self._engine.connect() as connection:
-            row = connection.exec_driver_sql(
-                "SELECT salt, data FROM contents WHERE digest = ?", (name,)
-            ).one_or_none()
+            row = connection.exec_driver_sql(_FETCH, (name,)).one_or_none()
         if row is None:
             raise LedgerError(f"content {content[:12]}… is missing from the ledger")
         salt, data = row
@@ -381,6 +391,7 @@ class SqlLedger:
             raise LedgerError(
                 f"content {content[:12]}… was altered in the database; `audition verify` says more"
             )
+        self._recent.add(name, data)
         return data
 
     def read(self, run: RunId, after: int = -1) -> Iterator[Event]:

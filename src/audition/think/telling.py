@@ -42,6 +42,8 @@ class Rendering:
 
     def __init__(self, part: int) -> None:
         self.part = part
+        self.count = FIRST
+        """Entries for which there was room the last time, and one more: the same are told again."""
         self._known: dict[int, tuple[Message | Turn, list[JsonObject], int]] = {}
 
     def of(self, entry: Message | Turn) -> tuple[list[JsonObject], int]:
@@ -124,7 +126,7 @@ def data(text: str, part: int) -> str:
 
 def _newest(history: History, characters: int, rendering: Rendering) -> list[list[JsonObject]]:
     """The last entries as messages, as many as there is room for, oldest first."""
-    count = min(FIRST, len(history))
+    count = min(rendering.count, len(history))
     while True:
         kept: list[list[JsonObject]] = []
         room = characters
@@ -132,9 +134,10 @@ def _newest(history: History, characters: int, rendering: Rendering) -> list[lis
             messages, length = rendering.of(entry)
             room -= length
             if room < 0:
-                return kept[::-1]
+                break
             kept.append(messages)
-        if count == len(history):
+        if room < 0 or count == len(history):
+            rendering.count = max(FIRST, len(kept) + 1)
             return kept[::-1]
         likely = count * characters // (characters - room)  # entries are read from the ledger
         count = min(max(2 * count, likely), len(history))
