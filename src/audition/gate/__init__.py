@@ -2,6 +2,7 @@
 
 from audition.gate.draw import draw, draw_rows, new_secret, run_secret
 from audition.gate.gates import (
+    GATES,
     GateError,
     build,
     named,
@@ -17,6 +18,7 @@ from audition.gate.gates import (
 from audition.gate.keys import Keys, approves, keys, keys_asked, signers
 
 __all__ = [
+    "GATES",
     "GateError",
     "Keys",
     "approves",
