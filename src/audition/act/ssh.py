@@ -29,7 +29,7 @@ Template: TypeAlias = Annotated[tuple[str, ...], Field(min_length=1, max_length=
 
 
 class SshSetup(Frozen):
-    """`[tools.ssh]`."""
+    """`[tools.ssh]`, or one of several `[tools.ssh.LABEL]`."""
 
     host: str = Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9.:_-]+$")
     """The machine."""
