@@ -23,8 +23,8 @@ class OfferFile(Frozen):
 
     callers: tuple[int | Name, ...] = Field(min_length=1, max_length=1000)
     """Users who may present tickets, by name or number; the process's own is no exception."""
-    group: Name | None = None
-    """The group that may connect to the socket; None: its owner alone."""
+    group: int | Name | None = None
+    """The group that may connect to the socket, by name or number; None: its owner alone."""
     tools: Tools
     """What performs; paths are relative to the file."""
 
@@ -59,7 +59,7 @@ def offered(file: str | Path) -> Offer:
         callers = frozenset(
             one if isinstance(one, int) else pwd.getpwnam(one).pw_uid for one in said.callers
         )
-        group = None if said.group is None else grp.getgrnam(said.group).gr_gid
+        group = grp.getgrnam(said.group).gr_gid if isinstance(said.group, str) else said.group
     except SetupError as error:
         raise SetupError(f"{path.name}: {error}") from None
     except KeyError as error:
