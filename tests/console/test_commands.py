@@ -414,7 +414,11 @@ def test_doctor_names_what_is_missing_and_the_command_that_mends_it(shell):
 
 
 def test_keys_are_listed_and_never_overwritten(shell):
-    public = shell("keys", "new", "ann").stdout.strip()
+    made = shell("keys", "new", "ann")
+    public = made.stdout.strip()
+    for name in ("ann.key", "ann.pub"):
+        file = shell.folder / "home" / "keys" / name
+        assert file.exists() and str(file) in made.stderr
     assert shell.json("keys", "list")["keys"][0]["key"] == public
     assert "PRIVATE" not in shell("keys", "list").stdout
     shell("keys", "new", "ann", code=1)

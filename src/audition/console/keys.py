@@ -30,7 +30,8 @@ def new(name: Name) -> None:
     """Make a signing key."""
     ring = keyring()
     public = ring.new(name)
-    say(f"made {public.id} in {ring.folder}; give others the public half:")
+    say(f"wrote the key {public.id} to {ring.path(name)}, which stays yours; give others its")
+    say(f"public half, {ring.path(name, public=True)}:")
     print(public)
 
 

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audition.console.speaking import Stop, answer, as_json, margined, plainly, some, tell
+from audition.console.speaking import (
+    Stop,
+    answer,
+    as_json,
+    command,
+    margined,
+    plainly,
+    some,
+    tell,
+)
 from audition.plain import shown
 
 if TYPE_CHECKING:
@@ -113,7 +122,8 @@ def newest(ledger: SqlLedger, where: Path) -> RunId:
     """
     runs = ledger.runs()
     if not runs:
-        raise Stop(f"{where}: there is no run yet; `audition run` begins one")
+        begins = command("run", "PROJECT", "--ledger", where)
+        raise Stop(f"{where}: there is no run yet; begin one: {begins}")
     return runs[-1]
 
 
@@ -128,7 +138,7 @@ def find(ledger: SqlLedger, where: Path, named: str) -> RunId:
     if len(found) == 1:
         return found[0]
     there = "there are several runs" if found else "there is no run"
-    raise Stop(f"{where}: {there} {shown(named, 40)}; see `audition runs`")
+    raise Stop(f"{where}: {there} {shown(named, 40)}; see: {command('runs', where)}")
 
 
 def summary(ledger: SqlLedger, run: RunId) -> Summary:

@@ -63,7 +63,7 @@ def write_log(
         LedgerError: a run or its content cannot be read.
     """
     if find_spec("inspect_ai") is None:
-        raise RecordError(f"{called(file)}: a log of Inspect takes {installing('inspect')}")
+        raise RecordError(f"{called(file)}: a log of Inspect needs {installing('inspect')}")
     records: list[Record] = []
     beside: list[Judged] = []
     redacted = held = 0
