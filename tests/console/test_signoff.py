@@ -325,7 +325,7 @@ def test_a_run_says_everybody_who_is_awaited_and_who_cannot_sign_yet(
     enrol = "audition keys enroll a.db cat cat.pub --person cat"
     assert lines[0].endswith("waits for ann, bob and cat; see: audition pending a.db")
     assert lines[1] == "  2 of 3 asked must sign, 0 did, 2 more are needed"
-    assert lines[2] == f"  cat has no enrolled key: audition keys new cat > cat.pub, then {enrol}"
+    assert lines[2] == f"  cat has no enrolled key: audition keys new cat > cat.pub && {enrol}"
     assert enrol in office("pending", "a.db").stdout
     found = office.json(*office.carrying, code=3)
     assert found["awaited"] == ["ann", "bob", "cat"]
@@ -333,4 +333,4 @@ def test_a_run_says_everybody_who_is_awaited_and_who_cannot_sign_yet(
     with SqlLedger.open(tmp_path / "a.db", signer=ring.signer("ledger")) as ledger:
         anyio.run(revoke, ledger, "bob", ring.signer("ledger"))
     enrol = "audition keys enroll a.db bob-2 bob-2.pub --person bob"
-    assert f"audition keys new bob-2 > bob-2.pub, then {enrol}" in office("pending", "a.db").stdout
+    assert f"audition keys new bob-2 > bob-2.pub && {enrol}" in office("pending", "a.db").stdout

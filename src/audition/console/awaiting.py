@@ -51,4 +51,4 @@ def keyless(ledger: SqlLedger, where: Path, found: Sequence[Waiting]) -> Iterato
             key = f"{name}-{before + 1}" if before else name  # what was revoked never comes back
             make = f"{command('keys', 'new', key)} > {shlex.quote(f'{key}.pub')}"
             enrol = command("keys", "enroll", where, key, f"{key}.pub", "--person", name)
-            yield f"{shown(name, 100)} has no enrolled key: {make}, then {enrol}"
+            yield f"{shown(name, 100)} has no enrolled key: {make} && {enrol}"

@@ -30,8 +30,8 @@ def new(name: Name) -> None:
     """Make a signing key."""
     ring = keyring()
     public = ring.new(name)
-    say(f"wrote the key {public.id} to {ring.path(name)}, which stays yours; give others its")
-    say(f"public half, {ring.path(name, public=True)}:")
+    say(f"wrote {ring.path(name)}, which signs and stays yours")
+    say(f"wrote {ring.path(name, public=True)}, the public half, for others:")
     print(public)
 
 

@@ -78,6 +78,7 @@ def pending(ledger: Ledger, as_json: Json = False) -> None:
             }
         )
         return
+    told: set[tuple[str, str | None]] = set()
     for one in found:
         left = ""
         if one.deadline is not None:
@@ -92,12 +93,14 @@ def pending(ledger: Ledger, as_json: Json = False) -> None:
         elif one.signing is not None and one.moment is not None:
             who = shown(one.for_whom, 100)
             tell(f"run {one.run} step {one.turn} waits for the key of {who}{left}")
-            tell(f"  {how_far(one.signing)}; the moment is {one.moment}")
+            if (one.run, one.moment) not in told:
+                tell(f"  {how_far(one.signing)}; the moment is {one.moment}")
             way = command("approve", ledger, one.run, "--as", one.for_whom)
         else:
             tell(f"run {one.run} step {one.turn} waits for {shown(one.for_whom, 100)}{left}")
             way = command("judge", ledger, "--as", one.for_whom)
-        lines = written(one.proposal).split("\n")
+        lines = [] if (one.run, one.moment) in told else written(one.proposal).split("\n")
+        told.add((one.run, one.moment))
         for line in lines[:LINES]:
             tell(f"  | {line}")
         if len(lines) > LINES:

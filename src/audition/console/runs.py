@@ -137,6 +137,9 @@ def find(ledger: SqlLedger, where: Path, named: str) -> RunId:
     found = [run for run in ledger.runs() if run.startswith(named)] if hexadecimal else []
     if len(found) == 1:
         return found[0]
+    if len(named) < SHORTEST:
+        lists = command("runs", where)
+        raise Stop(f"{shown(named, 40)}: {SHORTEST} digits or more name a run; see: {lists}")
     there = "there are several runs" if found else "there is no run"
     raise Stop(f"{where}: {there} {shown(named, 40)}; see: {command('runs', where)}")
 
