@@ -317,6 +317,8 @@ def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_FILE + 1)
+    except IsADirectoryError:
+        raise ProjectError(f"{path}: a folder; name the project file in it") from None
     except OSError as error:
         raise ProjectError(f"{path}: {error.strerror}; `audition init` writes one") from None
     if len(data) > MAX_FILE:

@@ -133,6 +133,11 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         load(tmp_path / "none.toml", person=lambda one: Absent(), put=None)  # type: ignore[arg-type]
 
 
+def test_a_folder_is_told_from_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match="a folder; name the project file in it"):
+        load(tmp_path, person=lambda one: Absent(), put=None)  # type: ignore[arg-type]
+
+
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match="is it a project file"):
         loaded(tmp_path, WHOLE + "#" * (1 << 20))
