@@ -18,9 +18,10 @@ from audition.act import SetupError, Tools, made
 from audition.audit import ComparisonAuditor, CriticAuditor, Form, Rule, Rules
 from audition.box import BoxConfig, Library, LibraryError
 from audition.canonical import canonical
-from audition.gate import build, named, new_secret, signers, spec
+from audition.gate import GATES, build, named, new_secret, signers, spec
 from audition.ledger import LedgerError, SqlLedger
 from audition.ledger.events import MOST_CANDIDATES
+from audition.misread import misread
 from audition.step import (
     Auditor,
     Evidence,
@@ -274,7 +275,8 @@ def load(
         ProjectError: the file cannot be read, or something in it is wrong.
     """
     path = Path(path)
-    file = parse(_read(path), path.name)
+    data = _read(path)
+    file = parse(data, path.name)
     here = path.resolve().parent
     try:
         auditors = [_auditor(one, person) for one in file.auditors]
@@ -288,7 +290,8 @@ def load(
     try:
         gate = build(file.gate)
     except ValidationError as error:
-        raise ProjectError(f"{path.name}: gate.{_first(error)}") from None
+        wrong = misread(error, path.name, data.decode(), GATES, ("gate",))
+        raise ProjectError(wrong) from None
     except (ValueError, RecursionError) as error:
         raise ProjectError(f"{path.name}: {error}") from None
     try:
@@ -322,7 +325,8 @@ def parse(data: bytes, name: str) -> ProjectFile:
         ProjectError: with the file's name, the field and what is wrong.
     """
     try:
-        tables = tomllib.loads(data.decode())
+        text = data.decode()
+        tables = tomllib.loads(text)
     except UnicodeDecodeError as error:
         raise ProjectError(f"{name}: byte {error.start} is not UTF-8; save it as UTF-8") from None
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a ValueError
@@ -330,32 +334,20 @@ def parse(data: bytes, name: str) -> ProjectFile:
     try:
         return ProjectFile.model_validate(tables)
     except ValidationError as error:
-        raise ProjectError(f"{name}: {_first(error)}") from None
+        raise ProjectError(misread(error, name, text, [ProjectFile])) from None
 
 
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_FILE + 1)
+    except IsADirectoryError:
+        raise ProjectError(f"{path}: a folder; name the project file in it") from None
     except OSError as error:
         raise ProjectError(f"{path}: {error.strerror}; `audition init` writes one") from None
     if len(data) > MAX_FILE:
         raise ProjectError(f"{path.name}: larger than {MAX_FILE} bytes; is it a project file?")
     return data
-
-
-def _first(error: ValidationError) -> str:
-    """The error to mend first: a misspelt field explains a missing one."""
-    errors = error.errors(include_url=False, include_input=False)
-    first = min(errors, key=lambda one: one["type"] != "extra_forbidden")
-    place = ".".join(str(part) for part in first["loc"])
-    match first["type"]:
-        case "extra_forbidden":
-            return f"{place} is no field here; check its spelling"
-        case "missing":
-            return f"{place} is missing; nothing runs without it"
-        case _:
-            return f"{place}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def _box(box: BoxConfig, here: Path) -> BoxConfig:

@@ -93,18 +93,19 @@ def waiting(
     """
     for run in ledger.runs():
         try:
-            found = list(_of(ledger, run))
+            found = list(awaited(ledger, run))
         except Exception as error:  # noqa: BLE001  one run must not hide the others
             (unreadable or _warn)(run, told(error))
         else:
             yield from found
 
 
-def _warn(run: RunId, why: str) -> None:
-    logging.getLogger("audition").warning("run %s cannot be read: %s", run, shown(why, 300))
+def awaited(ledger: SqlLedger, run: RunId) -> Iterator[Waiting]:
+    """What waits in one run.
 
-
-def _of(ledger: SqlLedger, run: RunId) -> Iterator[Waiting]:
+    Raises:
+        LedgerError: the run or its content cannot be read.
+    """
     progress = Progress(run)
     for event in ledger.read(run):
         progress.apply(event)
@@ -299,6 +300,10 @@ def _sign(
         said = signoffs.signed(said, step.moment, expires, key)
         assert not signoffs.amiss(without_words(said), step.moment, expires)
     journal.log(recorded(said, journal))
+
+
+def _warn(run: RunId, why: str) -> None:
+    logging.getLogger("audition").warning("run %s cannot be read: %s", run, shown(why, 300))
 
 
 def _signing(progress: Progress, step: Pending, name: str) -> Signing | None:

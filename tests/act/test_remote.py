@@ -584,13 +584,13 @@ def test_whatever_a_process_answers_is_an_outcome(
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("[tools.shell]", "executors.toml: callers: Field required"),
-        ("callers = []\n[tools.shell]", "executors.toml: callers"),
+        ("[tools.shell]", "executors.toml: callers is missing"),
+        ("callers = []\n[tools.shell]", "executors.toml, line 1: callers"),
         ("callers = [0]\n[tools]", "tools: none"),
         ("callers = [0]\n[tools.ask]", "belong to the project"),
         ('callers = ["no-such-user"]\n[tools.shell]', "no-such-user"),
         ('callers = [0]\ngroup = "no-such-group"\n[tools.shell]', "no-such-group"),
-        ("callers = [0]\n[tools.shell]\nfodler = 1", "tools.shell.fodler"),
+        ("callers = [0]\n[tools.shell]\nfodler = 1", "line 3: tools.shell.fodler is no field"),
         ("callers = [", "not TOML"),
         ("\x00", "not TOML"),
         ("callers = [0]\n[tools.http]\norigins = []", "tools.http.origins"),

@@ -308,3 +308,20 @@ def test_an_agent_can_hold_the_key(machine: Machine, monkeypatch: pytest.MonkeyP
     finally:
         agent.kill()
         agent.communicate()
+
+
+@pytest.mark.parametrize("missing", [("LOGNAME", "USER", "LNAME", "USERNAME"), ("HOME",)])
+def test_a_user_without_an_account_is_told_at_once_what_to_set(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, missing: tuple[str, ...]
+) -> None:
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    monkeypatch.setenv("LOGNAME", "performs")
+    monkeypatch.setenv("HOME", "/")
+    assert Ssh(machine.setup())
+    for variable in missing:
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(SetupError, match="set LOGNAME and HOME"):
+        Ssh(machine.setup())

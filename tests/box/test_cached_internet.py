@@ -428,7 +428,7 @@ def test_without_its_reader_it_says_what_to_install(name, tmp_path, monkeypatch)
     (tmp_path / name).write_bytes(plain_record())
     monkeypatch.setattr("audition.box.zim.find_spec", lambda _: None)
     monkeypatch.setitem(__import__("sys").modules, "warcio.statusandheaders", None)
-    with pytest.raises(LibraryError, match=r"pip install 'audition\[library\]'"):
+    with pytest.raises(LibraryError, match="pip install "):
         Library.open(tmp_path / name)
 
 

@@ -280,8 +280,9 @@ def test_runs_are_listed_and_told_step_by_step(box, shell):
     assert "wc -w" in thoughts
     found = shell.json("show", "a.db", run, "--thoughts")
     assert [event["seq"] for event in found["events"]] == list(range(len(found["events"])))
-    for named in ("0000", run[:3], "zzzz"):
-        assert "no run" in one_line(shell("show", "a.db", named, code=1))
+    for named, says in (("0000", "no run"), (run[:3], "4 digits or more"), ("zzzz", "no run")):
+        line = one_line(shell("show", "a.db", named, code=1))
+        assert says in line and line.endswith("see: audition runs a.db")
 
 
 def test_review_is_whole_and_a_second_one_finds_everything_done(shell):
@@ -414,7 +415,11 @@ def test_doctor_names_what_is_missing_and_the_command_that_mends_it(shell):
 
 
 def test_keys_are_listed_and_never_overwritten(shell):
-    public = shell("keys", "new", "ann").stdout.strip()
+    made = shell("keys", "new", "ann")
+    public = made.stdout.strip()
+    for name in ("ann.key", "ann.pub"):
+        file = shell.folder / "home" / "keys" / name
+        assert file.exists() and str(file) in made.stderr
     assert shell.json("keys", "list")["keys"][0]["key"] == public
     assert "PRIVATE" not in shell("keys", "list").stdout
     shell("keys", "new", "ann", code=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 
 from audition.canonical import digest_value
 from audition.console.app import app
-from audition.console.exchanging import exchanges
+from audition.console.exchanging import exchanges, tell_exchanges
 from audition.ledger import Journal, LedgerError, SqlLedger
 from audition.ledger.events import (
     AuditRecorded,
@@ -76,6 +77,40 @@ def test_each_exchange_of_a_step_is_told_with_who_held_it(ledger: Path) -> None:
     done = CliRunner().invoke(app, ["show", str(ledger), RUN, "--exchanges", "1", "--json"])
     last = json.loads(done.stdout)["exchanges"][-1]
     assert last == {"by": "critic", "request": "judge", "reply": "d1"}
+
+
+CHUNKS = [
+    {"reasoning_content": "hm\x1b", "content": "I lo"},
+    {"content": "ok."},
+    {"tool_calls": [{"index": 0, "id": "1", "function": {"name": "search", "arguments": '{"q"'}}]},
+    {"tool_calls": [{"index": 0, "function": {"arguments": ": 1}"}}]},
+]
+COUNTED = {"prompt_tokens": 12, "completion_tokens": 3}
+
+
+def stream(*deltas: dict[str, Any], done: bool = True) -> bytes:
+    """A streamed reply, and whether it came to its end."""
+    events = [{"model": "small", "choices": [{"delta": one}]} for one in deltas]
+    end = {"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": COUNTED}
+    lines = [f"data: {json.dumps(one)}\n\n" for one in (*events, end)]
+    return "".join([*lines, "data: [DONE]\n\n" if done else ""]).encode()
+
+
+def test_a_streamed_reply_is_told_as_the_message_that_it_holds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tell_exchanges([("thinker", Exchange(request=b"{}", reply=stream(*CHUNKS)))])
+    assert capsys.readouterr().out == (
+        "thinker, request:\n  | {}\nthinker, reply:\n  assistant, small, ended by stop\n"
+        "  thought:\n  | hm⟨U+001B⟩\n  text:\n  | I look.\n"
+        '  call of search:\n  | {"q": 1}\n  12 tokens read, 3 written\n'
+    )
+
+
+def test_a_reply_that_broke_off_is_told_as_it_came(capsys: pytest.CaptureFixture[str]) -> None:
+    broken = stream(*CHUNKS, done=False)
+    tell_exchanges([("thinker", Exchange(request=b"{}", reply=broken))])
+    assert '"content": "I lo"' in capsys.readouterr().out
 
 
 def test_what_is_no_exchange_is_one_line(ledger: Path) -> None:

@@ -79,7 +79,7 @@ def test_what_was_redacted_is_counted_aloud(
     ("words", "code", "line"),
     [
         (["--run", LIVE], 2, "--run needs --as chat"),
-        (["--as", "chat", "--run", "beef"], 1, "there is no run beef"),
+        (["--as", "chat", "--run", "beef"], 1, "there is no run beef; see: audition runs /"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(

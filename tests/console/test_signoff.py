@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import anyio
 import pytest
 from test_commands import Shell, box, events, one_line, read_until, started  # noqa: F401
 
-from audition.ledger import Keyring, SqlLedger, enrol
+from audition.ledger import Keyring, SqlLedger, enrol, revoke
 from audition.ledger.events import ActStarted, MomentSealed, StepDecided
 from audition.step import Act, Body, digest_of
 from audition.verify import verify
@@ -118,7 +119,7 @@ class Office(Shell):
         return [str(one) for one in verify(self.folder / "a.db", [operator]).findings]
 
 
-def opened(folder: Path, within: float = 3600) -> Office:
+def opened(folder: Path, within: float = 3600, enrolled: Sequence[str] = PEOPLE) -> Office:
     """An office in which nothing was begun."""
     office = Office(folder)
     (folder / "world").mkdir(parents=True)
@@ -126,7 +127,7 @@ def opened(folder: Path, within: float = 3600) -> Office:
     ring = Keyring(folder / "home" / "keys")
     operator = ring.made("ledger")
     with SqlLedger.open(folder / "a.db", signer=operator) as ledger:
-        for name in PEOPLE:
+        for name in enrolled:
             anyio.run(enrol, ledger, ring.new(name), name, operator)
     return office
 
@@ -313,3 +314,23 @@ def test_a_revoked_key_is_one_line_and_the_run_waits(office: Office) -> None:
     office.says("approve", "ann", "--key", "ann2")
     office.carry()
     assert office.paid and office.found == []
+
+
+def test_a_run_says_everybody_who_is_awaited_and_who_cannot_sign_yet(
+    box: None,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    office = opened(tmp_path, enrolled=["ann", "bob"])
+    lines = office(*office.carrying, code=3).stdout.splitlines()
+    enrol = "audition keys enroll a.db cat cat.pub --person cat"
+    assert lines[0].endswith("waits for ann, bob and cat; see: audition pending a.db")
+    assert lines[1] == "  2 of 3 asked must sign, 0 did, 2 more are needed"
+    assert lines[2] == f"  cat has no enrolled key: audition keys new cat > cat.pub && {enrol}"
+    assert enrol in office("pending", "a.db").stdout
+    found = office.json(*office.carrying, code=3)
+    assert found["awaited"] == ["ann", "bob", "cat"]
+    ring = Keyring(tmp_path / "home" / "keys")
+    with SqlLedger.open(tmp_path / "a.db", signer=ring.signer("ledger")) as ledger:
+        anyio.run(revoke, ledger, "bob", ring.signer("ledger"))
+    enrol = "audition keys enroll a.db bob-2 bob-2.pub --person bob"
+    assert f"audition keys new bob-2 > bob-2.pub && {enrol}" in office("pending", "a.db").stdout

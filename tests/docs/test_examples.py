@@ -42,3 +42,18 @@ def test_the_example_of_a_page_runs_as_printed(tmp_path: Path, page: str, prints
     )
     assert done.returncode == 0, done.stderr
     assert prints in done.stdout
+
+
+def test_the_review_of_the_front_page_prints_what_the_page_says(tmp_path: Path) -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    (words,) = re.findall(r"^audition (review .*?) +#", page, flags=re.MULTILINE)
+    (printed,) = re.findall(r"```text\n(Flagged.*?)```", page, flags=re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-m", "audition", *words.split(), "--ledger", tmp_path / "review.db"],
+        cwd=ROOT,
+        env={**os.environ, "AUDITION_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert printed in done.stdout

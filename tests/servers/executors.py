@@ -33,7 +33,7 @@ class Executors:
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "audition", "executor", self.file),
-                *("--socket", self.socket, "--ledger", folder / "ledger.db"),
+                *("--socket", self.socket, "--ledger", said.get("ledger", folder / "ledger.db")),
                 *("--trust", str(key.public)),
             ],
             stdout=subprocess.PIPE,

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 
 from audition.act.credential import SetupError
 from audition.act.tools import Tools, made
+from audition.misread import misread
 from audition.step import Executor, Frozen, Name
 
 MAX_FILE = 1 << 20
@@ -22,8 +23,8 @@ class OfferFile(Frozen):
 
     callers: tuple[int | Name, ...] = Field(min_length=1, max_length=1000)
     """Users who may present tickets, by name or number; the process's own is no exception."""
-    group: Name | None = None
-    """The group that may connect to the socket; None: its owner alone."""
+    group: int | Name | None = None
+    """The group that may connect to the socket, by name or number; None: its owner alone."""
     tools: Tools
     """What performs; paths are relative to the file."""
 
@@ -51,14 +52,14 @@ def offered(file: str | Path) -> Offer:
 
     path = Path(file)
     said = _parsed(path)
-    if said.tools.ask is not None or said.tools.remote is not None:
+    if said.tools.ask is not None or said.tools.remote:
         raise SetupError(f"{path.name}: tools: ask and remote belong to the project; leave them")
     try:
         executors = made(said.tools, path.resolve().parent, protected=[path])
         callers = frozenset(
             one if isinstance(one, int) else pwd.getpwnam(one).pw_uid for one in said.callers
         )
-        group = None if said.group is None else grp.getgrnam(said.group).gr_gid
+        group = grp.getgrnam(said.group).gr_gid if isinstance(said.group, str) else said.group
     except SetupError as error:
         raise SetupError(f"{path.name}: {error}") from None
     except KeyError as error:
@@ -72,17 +73,13 @@ def _parsed(path: Path) -> OfferFile:
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_FILE + 1)
-        if len(data) > MAX_FILE:
-            raise SetupError(f"{path.name}: larger than {MAX_FILE} bytes; is it the right file?")
-        return OfferFile.model_validate(tomllib.loads(data.decode()))
     except OSError as error:
         raise SetupError(f"{path}: {error.strerror}") from None
+    if len(data) > MAX_FILE:
+        raise SetupError(f"{path.name}: larger than {MAX_FILE} bytes; is it the right file?")
+    try:
+        return OfferFile.model_validate(tomllib.loads(data.decode()))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        says = first["msg"].removeprefix("Value error, ")
-        raise SetupError(f"{path.name}: {place}: {says}") from None
-    except SetupError:
-        raise
+        raise SetupError(misread(error, path.name, data.decode(), [OfferFile])) from None
     except (ValueError, RecursionError) as error:
         raise SetupError(f"{path.name}: not TOML: {error}") from None

@@ -22,7 +22,7 @@ _SCHEMAS = TypeAdapter(list[ToolSchema])
 
 
 class RemoteSetup(Frozen):
-    """`[tools.remote]`."""
+    """`[tools.remote]`, or one of several `[tools.remote.LABEL]`."""
 
     socket: str = Field(min_length=1, max_length=107)
     """The Unix socket of `audition executor`."""
@@ -59,8 +59,8 @@ class Remote:
             raise SetupError(f"{setup.socket}: no tool {tool!r} there; known: {shown(known, 300)}")
         if digest_of(schema) != setup.tools.get(tool):
             raise SetupError(
-                f"tools.remote.tools.{tool}: the process has {digest_of(schema)}, which is not "
-                "the one pinned here; find out what changed, then pin it"
+                f"tools.{tool}: the process at {setup.socket} has {digest_of(schema)}, which is "
+                "not the one pinned here; find out what changed, then pin it"
             )
         self.schema = schema
 

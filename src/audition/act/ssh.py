@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import shlex
 import stat
@@ -29,7 +30,7 @@ Template: TypeAlias = Annotated[tuple[str, ...], Field(min_length=1, max_length=
 
 
 class SshSetup(Frozen):
-    """`[tools.ssh]`."""
+    """`[tools.ssh]`, or one of several `[tools.ssh.LABEL]`."""
 
     host: str = Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9.:_-]+$")
     """The machine."""
@@ -247,10 +248,18 @@ def _options(setup: SshSetup) -> dict[str, Any]:
     """How to connect: the pinned host, our key, and nothing from the user's own configuration.
 
     Raises:
-        SetupError: a key cannot be read, or a variable is not there.
+        SetupError: a key cannot be read, a variable is not there, or the user has no account.
     """
     import asyncssh
 
+    try:
+        getpass.getuser()  # the library asks for both at every connection
+        Path.home()
+    except (KeyError, OSError, RuntimeError):
+        raise SetupError(
+            "this user has no account here, and SSH wants a name and a home; set LOGNAME and HOME "
+            "where the executor runs"
+        ) from None
     try:
         host_key = asyncssh.import_public_key(setup.host_key)
     except (asyncssh.KeyImportError, ValueError):
@@ -263,6 +272,8 @@ def _options(setup: SshSetup) -> dict[str, Any]:
         "preferred_auth": ("publickey",),
         "password": None,
         "gss_host": None,
+        "x509_trusted_certs": [],
+        "x509_trusted_cert_paths": [],
         "env": (),
         "send_env": (),
     }

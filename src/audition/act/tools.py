@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar, cast
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from audition.act.ask import AskPerson
 from audition.act.credential import SetupError
@@ -45,6 +46,36 @@ class AskTool(Frozen):
     """`[tools.ask]`."""
 
 
+Label: TypeAlias = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_-]*)?$", max_length=40)]
+"""What one of several tables of a kind is called; empty where there is only the one."""
+
+
+def _several(setup: type[Frozen]) -> BeforeValidator:
+    """Reads `[tools.KIND]`, or several `[tools.KIND.LABEL]`, by their labels."""
+
+    def tables(given: Any) -> Any:
+        if not isinstance(given, dict):
+            return {"": given}
+        said = cast("dict[str, Any]", given)
+        labels = [
+            name
+            for name, value in said.items()
+            if isinstance(value, (dict, setup)) and name not in setup.model_fields
+        ]
+        if "" in labels:
+            raise ValueError("a table has no name; give it one")
+        if not labels:
+            return {"": said}
+        if fields := [name for name in said if name not in labels]:
+            raise ValueError(
+                f"{fields[0]} is a field of the one, {labels[0]} a table of several; give each its "
+                "own table"
+            )
+        return said
+
+    return BeforeValidator(tables)
+
+
 class Tools(Frozen):
     """`[tools]`: what may act; a tool that is not named here does not exist."""
 
@@ -58,10 +89,10 @@ class Tools(Frozen):
     """HTTP requests."""
     mail: MailSetup | None = None
     """E-mail."""
-    ssh: SshSetup | None = None
-    """Commands on another machine."""
-    remote: RemoteSetup | None = None
-    """Tools of an executor in a process of its own."""
+    ssh: Annotated[dict[Label, SshSetup], _several(SshSetup)] = Field(default={})
+    """Commands on other machines: the tool `ssh`, or for each `[tools.ssh.LABEL]` `ssh_LABEL`."""
+    remote: Annotated[dict[Label, RemoteSetup], _several(RemoteSetup)] = Field(default={})
+    """Tools of executors in processes of their own, each by the name that its process gives it."""
 
 
 def made(
@@ -82,35 +113,66 @@ def made(
     Raises:
         SetupError: a tool cannot be set up here, or two have one name.
     """
-    found: list[Executor] = []
+    found: dict[str, Executor] = {}
+    where: dict[str, str] = {}
+    for place, executor in _each(tools, here, protected, put):
+        name = executor.schema.name
+        if name in found:
+            raise SetupError(
+                f"tools: {name!r} is in {where[name]} and in {place}; rename or remove one"
+            )
+        found[name], where[name] = executor, place
+    return found
+
+
+def _each(
+    tools: Tools,
+    here: Path,
+    protected: Iterable[str | Path],
+    put: Callable[[str, str], Awaitable[str | None]] | None,
+) -> Iterator[tuple[str, Executor]]:
+    """Every executor and the table that it stands in."""
     if (shell := tools.shell) is not None:
-        found.append(
+        yield (
+            "tools.shell",
             Shell(
                 here / shell.folder,
                 seconds=shell.seconds,
                 output=shell.output,
                 environment=shell.environment,
-            )
+            ),
         )
     if tools.write is not None:
-        found.append(WriteFile(here / tools.write.folder, protected=protected))
+        yield "tools.write", WriteFile(here / tools.write.folder, protected=protected)
     if tools.ask is not None and put is not None:
-        found.append(AskPerson(put))
+        yield "tools.ask", AskPerson(put)
     if tools.http is not None:
-        found.append(Http(_placed(tools.http, here, "authority")))
+        yield "tools.http", Http(_placed(tools.http, here, "authority"))
     if tools.mail is not None:
-        found.append(Mail(_placed(tools.mail, here, "authority")))
-    if tools.ssh is not None:
-        found.append(Ssh(_placed(tools.ssh, here, "key")))
-    if tools.remote is not None:
-        remote = _placed(tools.remote, here, "socket")
-        found.extend(Remote(remote, name) for name in tools.remote.tools)
-    executors = {one.schema.name: one for one in found}
-    if len(executors) < len(found):
-        names = [one.schema.name for one in found]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise SetupError(f"tools: {twice!r} is both here and remote; keep one")
-    return executors
+        yield "tools.mail", Mail(_placed(tools.mail, here, "authority"))
+    for label, ssh in tools.ssh.items():
+        with _at(place := _table("ssh", label)):
+            there = Ssh(_placed(ssh, here, "key"), name=f"ssh_{label}" if label else "ssh")
+        yield place, there
+    for label, remote in tools.remote.items():
+        setup = _placed(remote, here, "socket")
+        for name in remote.tools:
+            with _at(place := _table("remote", label)):
+                far = Remote(setup, name)
+            yield place, far
+
+
+def _table(kind: str, label: str) -> str:
+    return f"tools.{kind}.{label}" if label else f"tools.{kind}"
+
+
+@contextmanager
+def _at(place: str) -> Generator[None]:
+    """Name the table that cannot be set up: there may be several."""
+    try:
+        yield
+    except SetupError as error:
+        raise SetupError(f"{place}: {error}") from None
 
 
 def _placed(setup: _S, here: Path, field: str) -> _S:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from pydantic import Field, JsonValue, ValidationError, field_validator
 
 from audition.canonical import digest_value
+from audition.misread import misread
 from audition.step import (
     Act,
     Ask,
@@ -139,12 +140,11 @@ def read_rules(path: Path) -> tuple[Rule, ...]:
         RulesError: the file is no such list; the message names the file and the field.
         OSError: it cannot be read.
     """
+    data = path.read_bytes()
     try:
-        return _RulesFile.model_validate(tomllib.loads(path.read_text("utf-8"))).rules
+        return _RulesFile.model_validate(tomllib.loads(data.decode())).rules
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise RulesError(f"{path.name}: {place}: {first['msg']}") from None
+        raise RulesError(misread(error, path.name, data.decode(), [_RulesFile])) from None
     except ValueError as error:
         raise RulesError(f"{path.name}: {error}") from None
 

@@ -30,6 +30,7 @@ from audition.box import archive, confine, probe, seccomp, tree
 from audition.box.config import BoxConfig, BoxError, BoxUnavailable
 from audition.box.confined import Box
 from audition.box.report import BoxReport, Held, uncovered_by_container
+from audition.extra import installing
 from audition.failing import told
 from audition.step import Completed, Digest, Snapshot
 
@@ -251,7 +252,7 @@ async def _sandbox(name: str) -> AsyncGenerator[Any]:
     try:
         from inspect_ai.util._sandbox.registry import registry_find_sandboxenv
     except ImportError:
-        raise BoxUnavailable("no box here: pip install 'audition[inspect]'") from None
+        raise BoxUnavailable(f"no box here; it needs {installing('inspect')}") from None
     kind_name, _, configuration = name.partition(":")
     given, task = configuration or None, "audition"
     try:

@@ -276,4 +276,4 @@ def _warcio() -> Any:
     try:
         return importlib.import_module("warcio.statusandheaders")
     except ImportError:
-        raise LibraryError("reading it takes warcio: pip install 'audition[library]'") from None
+        raise LibraryError("reading it needs pip install warcio") from None

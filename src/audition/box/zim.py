@@ -43,7 +43,7 @@ class Zim:
             OSError: It is not there.
         """
         if find_spec("libzim") is None:
-            raise LibraryError("reading it takes libzim: pip install 'audition[library]'")
+            raise LibraryError("reading it needs pip install libzim")
         status = place.lstat()
         if not stat.S_ISREG(status.st_mode):
             raise LibraryError("no file, or a link to one; name the file itself")

@@ -26,6 +26,7 @@ class Form(StrEnum):
 
     LEDGER = "ledger"
     CHAT = "chat"
+    INSPECT = "inspect"
 
 
 @plainly
@@ -152,30 +153,31 @@ def _keep(ledger: Path, found: Verification, path: Path) -> None:
 @plainly
 def export(
     ledger: Ledger,
-    file: Annotated[
-        Path, typer.Argument(help="A new JSONL file.", metavar="FILE", show_default=False)
-    ],
+    file: Annotated[Path, typer.Argument(help="A new file.", metavar="FILE", show_default=False)],
     form: Annotated[
-        Form, typer.Option("--as", help="What is written: ledger or chat.", metavar="FORM")
+        Form, typer.Option("--as", help="What is written: ledger, chat, inspect.", metavar="FORM")
     ] = Form.LEDGER,
     run: Annotated[
         list[str] | None,
-        typer.Option(help="With --as chat: only this run; may be repeated.", metavar="RUN"),
+        typer.Option(
+            help="With --as chat or inspect: only this run; may be repeated.", metavar="RUN"
+        ),
     ] = None,
 ) -> None:
-    """Write a ledger as JSON lines that another implementation can verify, or its runs as chats.
+    """Write a ledger as JSON lines that another implementation can verify, or its runs as records.
 
-    With --as chat, each run is one conversation, which `audition review` reads.
+    With --as chat, each run is one conversation a line; with --as inspect, a sample of a log
+    (`.eval`) of Inspect. `audition review` reads both.
     """
     from audition.ledger import export as write
 
-    if form is Form.CHAT:
+    if form is not Form.LEDGER:
         from audition.console.recording import record
 
-        record(ledger, file, run or [])
+        record(ledger, file, run or [], inspect=form is Form.INSPECT)
         return
     if run:
-        raise Stop("--run needs --as chat: a ledger is exported whole", code=2)
+        raise Stop("--run needs --as chat or inspect: a ledger is exported whole", code=2)
     tell(f"{some(write(ledger, file), 'line')} in {shown(str(file), 300)}")
 
 

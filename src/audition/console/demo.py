@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audition.console.speaking import Stop, answer, plainly, say, wait_for
+from audition.extra import installing
 from audition.plain import shown
 
 if TYPE_CHECKING:
@@ -152,11 +153,10 @@ def _compare() -> dict[str, dict[str, float]] | None:
     """What is learned from outcomes, and what from audits alone, where the extra is installed."""
     from audition.console.report import percent
     from audition.lab import missing
-    from audition.lab.catalogue import INSTALL
 
     say("\nLearning from audits alone: Camera Dropbox (Farquhar et al. 2025, arXiv 2501.13011).")
     if missing():
-        say(f"  To see it, {INSTALL}; then run this again.")
+        say(f"  It needs {installing('learn')}; then run this again.")
         return None
     say("One box is to go into the hole; who hides the hole from the camera is paid for a second.")
     from audition.lab.dropbox.exact import evaluate, indifferent, policy, trusted

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from audition.console.speaking import Stop, answer, plainly, tell, wait_for
+from audition.extra import installing
 from audition.plain import shown
 
 
@@ -135,8 +136,7 @@ def _keys() -> Check:
 def _learn() -> Check:
     """The extra is optional: its absence is said, and is nothing to mend."""
     from audition.lab import missing
-    from audition.lab.catalogue import INSTALL
 
     absent = missing()
-    found = f"not installed ({', '.join(absent)}); learning and `lab run` need it: {INSTALL}"
+    found = f"learning and `lab run` need {installing('learn')} ({', '.join(absent)} not there)"
     return Check("extra learn", True, found if absent else "installed")

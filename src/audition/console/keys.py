@@ -30,7 +30,8 @@ def new(name: Name) -> None:
     """Make a signing key."""
     ring = keyring()
     public = ring.new(name)
-    say(f"made {public.id} in {ring.folder}; give others the public half:")
+    say(f"wrote {ring.path(name)}, which signs and stays yours")
+    say(f"wrote {ring.path(name, public=True)}, the public half, for others:")
     print(public)
 
 

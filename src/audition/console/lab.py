@@ -15,6 +15,7 @@ import typer
 
 from audition.console.speaking import Stop, answer, plainly, say, some, tell
 from audition.console.writing import write_whole
+from audition.extra import installing
 from audition.plain import shown
 
 if TYPE_CHECKING:
@@ -60,7 +61,6 @@ def listed(
 ) -> None:
     """List the claims."""
     from audition.lab import listed, missing
-    from audition.lab.catalogue import INSTALL
 
     claims, absent = listed(), missing()
     if as_json:
@@ -73,7 +73,7 @@ def listed(
         if one.package != "audition":
             tell(f"    of the package {shown(one.package, 120)}")
     if absent:
-        say(f"to run the lab's own: {INSTALL} ({', '.join(absent)} not installed here)")
+        say(f"the lab's own need {installing('learn')} ({', '.join(absent)} not there)")
 
 
 @app.command("run")
@@ -88,8 +88,6 @@ def run(
         typer.Option(
             help="How many seeds; by default as many as the claim says.",
             metavar="N",
-            min=1,
-            max=1000,
         ),
     ] = None,
     ledger: Annotated[
@@ -115,6 +113,8 @@ def run(
     """
     from audition.lab import Config, find, measure, page
 
+    if seeds is not None and not 1 <= seeds <= 1000:
+        raise Stop(f"--seeds {seeds}: give a number from 1 to 1,000", 2)
     claim = find(name)
     config = Config(quick=quick, seeds=seeds, ledger=ledger, options=_options(claim, option or []))
     for folder in (_home(), report.parent if report else Path()):

@@ -47,6 +47,7 @@ LINES = 12
 def pending(ledger: Ledger, as_json: Json = False) -> None:
     """List what waits for a person, and what is open and waits for nobody."""
     from audition.audit import written
+    from audition.console.awaiting import how_far, keyless
     from audition.console.runs import left_open
     from audition.ledger import SqlLedger
     from audition.step import now
@@ -55,6 +56,7 @@ def pending(ledger: Ledger, as_json: Json = False) -> None:
     with SqlLedger.open(ledger, create=False) as opened:
         found = list(waiting(opened, unreadable=_unreadable))
         idle = [one.run for one in left_open(opened, {one.run for one in found})]
+        lacking = list(keyless(opened, ledger, found))
     if as_json:
         answer(
             {
@@ -76,6 +78,7 @@ def pending(ledger: Ledger, as_json: Json = False) -> None:
             }
         )
         return
+    told: set[tuple[str, str | None]] = set()
     for one in found:
         left = ""
         if one.deadline is not None:
@@ -90,17 +93,21 @@ def pending(ledger: Ledger, as_json: Json = False) -> None:
         elif one.signing is not None and one.moment is not None:
             who = shown(one.for_whom, 100)
             tell(f"run {one.run} step {one.turn} waits for the key of {who}{left}")
-            tell(f"  {_how_far(one.signing)}; the moment is {one.moment}")
+            if (one.run, one.moment) not in told:
+                tell(f"  {how_far(one.signing)}; the moment is {one.moment}")
             way = command("approve", ledger, one.run, "--as", one.for_whom)
         else:
             tell(f"run {one.run} step {one.turn} waits for {shown(one.for_whom, 100)}{left}")
             way = command("judge", ledger, "--as", one.for_whom)
-        lines = written(one.proposal).split("\n")
+        lines = [] if (one.run, one.moment) in told else written(one.proposal).split("\n")
+        told.add((one.run, one.moment))
         for line in lines[:LINES]:
             tell(f"  | {line}")
         if len(lines) > LINES:
             tell(f"  … {some(len(lines) - LINES, 'more line')}; judging shows all")
         tell(f"  {way}")
+    for line in lacking:
+        tell(line)
     for run in idle:
         way = command("run", "PROJECT", "--ledger", ledger, "--resume", run)
         tell(f"run {run} is open; go on with: {way}")
@@ -238,14 +245,6 @@ def _sign_off(
             raise Stop(stands, 130) from None
     tell(
         f"recorded: {word}, signed by {signs.public.id}; whoever carries the run goes on from here"
-    )
-
-
-def _how_far(signing: Signing) -> str:
-    signed = f" ({', '.join(shown(one, 100) for one in signing.signed)})" if signing.signed else ""
-    return (
-        f"{signing.needs} of {len(signing.asked)} asked must sign, {len(signing.signed)} did"
-        f"{signed}, {signing.missing} more {'is' if signing.missing == 1 else 'are'} needed"
     )
 
 

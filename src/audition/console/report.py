@@ -76,7 +76,8 @@ def screen(report: ReviewReport, console: Console | None = None) -> None:
     for disputed in report.disputed[:LISTED]:
         where = f"{disputed.source.file} #{disputed.source.record}, step {disputed.turn}"
         say(f"{where}: label {disputed.label}, found {disputed.found}", indent=2)
-        say(_flat(disputed.proof), "yellow", 4)
+        for line in disputed.proof.splitlines():
+            say(_flat(line), "yellow", 4)
     if report.blind_spot:
         say("\nBlind spot", "bold")
     for line in report.blind_spot.splitlines():

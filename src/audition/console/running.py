@@ -54,6 +54,7 @@ def run(
 ) -> None:
     """Carry a run of a project, every step judged before it happens."""
     from audition.audit import Left, Person
+    from audition.console.awaiting import keyless, signings, whom
     from audition.console.hearing import hear
     from audition.console.keys import draw_secret, signer, signer_or_none
     from audition.console.runs import find
@@ -63,6 +64,7 @@ def run(
     from audition.project import load
     from audition.step import Role
     from audition.think import PersonThinker
+    from audition.waiting import awaited
 
     at_terminal = sys.stdin.isatty() and not as_json
 
@@ -104,6 +106,8 @@ def run(
         except KeyboardInterrupt:
             way = f"go on with: {again}" if this in opened.runs() else "nothing was recorded"
             raise Stop(f"interrupted; {way}", 130) from None
+        found = list(awaited(opened, this)) if result.status == "waiting" else []
+        hints = [*signings(found), *keyless(opened, ledger, found)]
     if as_json:
         answer(
             {
@@ -113,22 +117,26 @@ def run(
                 "answer": result.answer,
                 "reason": result.reason,
                 "waits_for": result.waits_for,
+                "awaited": list(dict.fromkeys(one.for_whom for one in found)),
             }
         )
     else:
-        _tell(result, ledger, again)
+        _tell(result, ledger, again, whom(found) if found else result.waits_for, hints)
     if code := CODES[result.status]:
         raise Stop(code=code)
 
 
-def _tell(result: Result, ledger: Path, again: str) -> None:
+def _tell(
+    result: Result, ledger: Path, again: str, awaited: str | None, hints: Sequence[str]
+) -> None:
     if result.status == "waiting":
         if result.waits_for == "thinker":
             tell(f"run {result.run} waits for its thinker: {shown(result.reason, 300)}")
             tell(f"go on with: {again}")
             return
-        whom = shown(result.waits_for, 100)
-        tell(f"run {result.run} waits for {whom}; see: {command('pending', ledger)}")
+        tell(f"run {result.run} waits for {awaited}; see: {command('pending', ledger)}")
+        for line in hints:
+            tell(f"  {line}")
         tell(f"then: {again}")
         return
     tell(f"run {result.run}: {result.status} after {some(result.turns, 'step')}")

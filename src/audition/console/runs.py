@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audition.console.speaking import Stop, answer, as_json, margined, plainly, some, tell
+from audition.console.speaking import (
+    Stop,
+    answer,
+    as_json,
+    command,
+    margined,
+    plainly,
+    some,
+    tell,
+)
 from audition.plain import shown
 
 if TYPE_CHECKING:
@@ -113,7 +122,8 @@ def newest(ledger: SqlLedger, where: Path) -> RunId:
     """
     runs = ledger.runs()
     if not runs:
-        raise Stop(f"{where}: there is no run yet; `audition run` begins one")
+        begins = command("run", "PROJECT", "--ledger", where)
+        raise Stop(f"{where}: there is no run yet; begin one: {begins}")
     return runs[-1]
 
 
@@ -127,8 +137,11 @@ def find(ledger: SqlLedger, where: Path, named: str) -> RunId:
     found = [run for run in ledger.runs() if run.startswith(named)] if hexadecimal else []
     if len(found) == 1:
         return found[0]
+    if len(named) < SHORTEST:
+        lists = command("runs", where)
+        raise Stop(f"{shown(named, 40)}: {SHORTEST} digits or more name a run; see: {lists}")
     there = "there are several runs" if found else "there is no run"
-    raise Stop(f"{where}: {there} {shown(named, 40)}; see `audition runs`")
+    raise Stop(f"{where}: {there} {shown(named, 40)}; see: {command('runs', where)}")
 
 
 def summary(ledger: SqlLedger, run: RunId) -> Summary:

@@ -2,6 +2,7 @@
 
 from audition.gate.draw import draw, draw_rows, new_secret, planted, run_secret
 from audition.gate.gates import (
+    GATES,
     GateError,
     bars,
     build,
@@ -18,6 +19,7 @@ from audition.gate.gates import (
 from audition.gate.keys import Keys, approves, keys, keys_asked, signers
 
 __all__ = [
+    "GATES",
     "GateError",
     "Keys",
     "approves",

@@ -258,6 +258,9 @@ _KINDS: dict[str, type[Frozen]] = {
     "strictest": Strictest,
 }
 
+GATES: tuple[type[Frozen], ...] = tuple(_KINDS.values())
+"""The kinds of gate that are built in."""
+
 
 def red_lines(auditor: str, *, at: float = 1.0) -> Gate:
     """End the run when `auditor`'s suspicion reaches `at`."""

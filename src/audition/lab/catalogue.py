@@ -10,6 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from types import MappingProxyType
 
+from audition.extra import installing
 from audition.lab.claim import Claim, ClaimError
 from audition.plain import shown
 
@@ -51,9 +52,6 @@ CLAIMS: Mapping[str, str] = MappingProxyType(
 GROUP = "audition.claims"
 """The entry point group by which other packages add claims: name = module:object."""
 
-INSTALL = "pip install 'audition[learn]'"
-"""What brings the modules that the lab's own claims need."""
-
 _NEEDED = ("gymnasium", "matplotlib", "numba", "safetensors", "torch", "transformers")
 
 
@@ -92,7 +90,7 @@ def find(name: str) -> Claim:
         raise ClaimError(f"{name} is claimed by several packages: {packages}; keep one of them")
     if name in CLAIMS:
         if absent := missing():
-            raise ClaimError(f"{name} needs {', '.join(absent)}: {INSTALL}")
+            raise ClaimError(f"{name} needs {installing('learn')} ({', '.join(absent)} not there)")
         found = import_module(f"audition.lab.{name.replace('-', '_')}").CLAIM
     elif entries:
         found = _imported(next(iter(entries)))

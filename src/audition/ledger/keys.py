@@ -41,7 +41,7 @@ class Keyring:
         """
         _check_name(name)
         key = PrivateKey.generate(name)
-        private, public = self._path(name, ".key"), self._path(name, ".pub")
+        private, public = self.path(name), self.path(name, public=True)
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             if public.exists():
@@ -60,6 +60,10 @@ class Keyring:
         except OSError as error:
             raise KeyringError(f"{error.filename or self.folder}: {error.strerror}") from None
         return key.public
+
+    def path(self, name: str, *, public: bool = False) -> Path:
+        """The file of the key of this name, or of its public half."""
+        return self.folder / f"{name}{'.pub' if public else '.key'}"
 
     def made(self, name: str) -> PrivateKey:
         """The signing key of this name, made if there is none; one key, whoever makes it at once.
@@ -85,7 +89,7 @@ class Keyring:
 
     def holds(self, name: str) -> bool:
         """Whether there is a signing key of this name."""
-        return _NAME.fullmatch(name) is not None and self._path(name, ".key").exists()
+        return _NAME.fullmatch(name) is not None and self.path(name).exists()
 
     def signer(self, name: str) -> PrivateKey:
         """The signing key of this name.
@@ -94,7 +98,7 @@ class Keyring:
             KeyringError: no such key, malformed, or readable by others.
         """
         _check_name(name)
-        path = self._path(name, ".key")
+        path = self.path(name)
         text = _read(path, private=True)
         try:
             key = PrivateKey.parse(text)
@@ -118,14 +122,11 @@ class Keyring:
                     raise KeyringError(f"{what[:60]}: {error}") from None
         if Path(what).is_file():
             return _public(Path(what))
-        if _NAME.fullmatch(what) and self._path(what, ".pub").is_file():
-            return _public(self._path(what, ".pub"))
+        if _NAME.fullmatch(what) and self.path(what, public=True).is_file():
+            return _public(self.path(what, public=True))
         raise KeyringError(
             f"{what[:200]}: neither a public key, nor a file, nor a name in {self.folder}"
         )
-
-    def _path(self, name: str, suffix: str) -> Path:
-        return self.folder / f"{name}{suffix}"
 
 
 def _default() -> Path:

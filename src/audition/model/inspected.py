@@ -15,6 +15,7 @@ from anyio.lowlevel import RunVar
 from pydantic import Field, ValidationError
 
 from audition.canonical import digest_value
+from audition.extra import installing
 from audition.failing import told
 from audition.model.chat import Asked, ModelError, Reply, ToolCall, same_model, sendable
 from audition.model.patience import Patience, Trouble, patiently
@@ -65,7 +66,7 @@ class Inspected:
 
     def __init__(self, provider: Provider) -> None:
         if find_spec("inspect_ai") is None:
-            raise ValueError(f"{provider.model}: it takes pip install 'audition[inspect]'")
+            raise ValueError(f"{provider.model} needs {installing('inspect')}")
         self.name = provider.model + (f" at {provider.base_url}" if provider.base_url else "")
         self._provider = provider
         self._key = os.environ.get(provider.key, "") if provider.key is not None else None

@@ -45,7 +45,7 @@ def written(record: Record) -> str:
         {
             "model": record.thinker,
             "task": record.task,
-            "messages": list(_messages(record)),
+            "messages": list(messages(record)),
             **record.labels,
         }
     )
@@ -68,12 +68,8 @@ def written(record: Record) -> str:
     return line
 
 
-def _cannot(record: Record, why: str) -> RecordError:
-    return RecordError(f"{record.source.file}: chat JSONL cannot hold it: {why}")
-
-
-def _messages(record: Record) -> Iterator[JsonObject]:
-    """The messages; the goal is the first of the user's, as it is when they are read."""
+def messages(record: Record) -> Iterator[dict[str, Any]]:
+    """A record as messages; the goal is the first of the user's, as it is when they are read."""
     before = list(takewhile(_system, record.entries))
     for entry in before:
         yield _said(entry)
@@ -86,13 +82,17 @@ def _messages(record: Record) -> Iterator[JsonObject]:
             yield from _group(entry.steps, last=number == len(rest))
 
 
+def _cannot(record: Record, why: str) -> RecordError:
+    return RecordError(f"{record.source.file}: chat JSONL cannot hold it: {why}")
+
+
 def _system(entry: Said | Group) -> bool:
     return isinstance(entry, Said) and entry.message.role not in ("user", "assistant")
 
 
-def _said(entry: Said | Group) -> JsonObject:
+def _said(entry: Said | Group) -> dict[str, Any]:
     assert isinstance(entry, Said)
-    message: JsonObject = {"role": entry.message.role, "content": entry.message.content}
+    message: dict[str, Any] = {"role": entry.message.role, "content": entry.message.content}
     if entry.message.name is not None:
         message["name"] = entry.message.name
     if entry.message.role in ("tool", "function"):
@@ -102,7 +102,7 @@ def _said(entry: Said | Group) -> JsonObject:
     return message
 
 
-def _group(steps: Sequence[RecordedStep], *, last: bool) -> Iterator[JsonObject]:
+def _group(steps: Sequence[RecordedStep], *, last: bool) -> Iterator[dict[str, Any]]:
     """The message of a group and those with its outcomes; in plain words if these say it all."""
     outcomes = list(_outcomes(steps))
     message = _plain(steps)
@@ -128,13 +128,13 @@ def _plain(steps: Sequence[RecordedStep]) -> dict[str, Any]:
     return message
 
 
-def _outcomes(steps: Sequence[RecordedStep]) -> Iterator[JsonObject]:
+def _outcomes(steps: Sequence[RecordedStep]) -> Iterator[dict[str, Any]]:
     calls = 0
     for step in steps:
         act = isinstance(step.proposal, Act)
         calls += act
         if step.outcome is not None:
-            message: JsonObject = {"role": "tool" if act else "user"}
+            message: dict[str, Any] = {"role": "tool" if act else "user"}
             if act:
                 message["tool_call_id"] = str(calls)
             message["content"] = step.outcome.output

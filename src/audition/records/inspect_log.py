@@ -7,6 +7,9 @@ own files, and would make reading a log need all of Inspect.
 
 Calls that ran on the model provider's side stand inside a message's content, each with its result;
 they become calls of their own, before the rest of the message.
+
+What `audition.records.inspect_written` wrote says in the metadata, under `audition`, what Inspect
+has no word for: of a sample whose record it is, of a message what it stands for exactly.
 """
 
 from __future__ import annotations
@@ -14,9 +17,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from audition.records.format import Format, Origin
 from audition.records.lines import MAX_LINE, called, printable
@@ -30,6 +33,9 @@ LABELS = (
     "invalidation", "setup", "files",
 )  # fmt: skip
 """What of a sample is kept as a label; events and what they repeat are left out."""
+
+ROLES = ("system", "user", "assistant", "tool")
+"""The roles that Inspect has."""
 
 _ATTACHED = "attachment://"
 
@@ -61,6 +67,29 @@ class _Error(BaseModel):
     type: str
     message: str
 
+    @property
+    def status(self) -> Literal["refused", "failed"]:
+        return "refused" if self.type == "approval" else "failed"
+
+
+class _Beside(Exactly):
+    """What a message says under `audition` in its metadata."""
+
+    role: Name | None = None
+    name: Name | None = None
+
+    @field_validator("role")
+    @classmethod
+    def _not_inspects(cls, role: str | None) -> str | None:
+        if role in ROLES:
+            raise ValueError("a role that Inspect has stands in the message itself")
+        return role
+
+
+class _MessageMetadata(BaseModel):
+    model_config = ConfigDict(strict=True)
+    audition: _Beside = _Beside()
+
 
 class InspectMessage(BaseModel):
     """One message, as Inspect logs it; what is not read here may be anything."""
@@ -76,6 +105,22 @@ class InspectMessage(BaseModel):
     """Whose result this is."""
     error: _Error | None = None
     """How the call failed."""
+    metadata: _MessageMetadata | None = None
+    """What else is said of it."""
+
+    @model_validator(mode="after")
+    def _of_one_meaning(self) -> Self:
+        came = self.beside.outcome
+        if came is not None and self.error is not None and came.status != self.error.status:
+            raise ValueError("metadata.audition.outcome says something else than the error")
+        if self.role == "assistant" and self.beside.role is not None:
+            raise ValueError("metadata.audition.role is another's than an assistant's")
+        return self
+
+    @property
+    def beside(self) -> _Beside:
+        """What the message stands for, where it was written from a record."""
+        return (self.metadata or _MessageMetadata()).audition
 
     @property
     def calls(self) -> list[_Call]:
@@ -90,10 +135,25 @@ class InspectMessage(BaseModel):
         return self.content
 
 
+class _Run(BaseModel):
+    """Which record a sample was written from."""
+
+    model_config = ConfigDict(strict=True)
+    task: Name
+    thinker: Name
+    labels: JsonObject
+
+
+class _SampleMetadata(BaseModel):
+    model_config = ConfigDict(strict=True)
+    audition: _Run | None = None
+
+
 class _Sample(BaseModel):
     model_config = ConfigDict(strict=True)
     messages: list[InspectMessage] = Field(fail_fast=True)
     attachments: dict[str, str] = {}
+    metadata: _SampleMetadata | None = None
 
 
 class _Eval(BaseModel):
@@ -137,14 +197,18 @@ def _records(line: JsonObject, origin: Origin) -> list[Record]:
     goal, entries = transcript(list(conversation(read.sample.messages, attached)))
     if not entries and isinstance(sample.get("input"), str):
         goal = goal or str(sample["input"])
+    run = read.sample.metadata.audition if read.sample.metadata else None
+    if run is None:
+        labels = {name: sample[name] for name in LABELS if sample.get(name) is not None}
+        run = _Run(task=read.eval.task, thinker=read.eval.model, labels=labels)
     return [
         Record(
             source=origin.source(),
-            task=read.eval.task,
+            task=run.task,
             goal=goal,
-            thinker=read.eval.model,
+            thinker=run.thinker,
             entries=entries,
-            labels={name: sample[name] for name in LABELS if sample.get(name) is not None},
+            labels=run.labels,
         )
     ]
 
@@ -165,14 +229,16 @@ def conversation(
         text = "\n".join(_text(part, attached) for part in message.parts)
         whose = message.tool_call_id if isinstance(message.tool_call_id, str) else None
         error = message.error if message.role == "tool" else None
-        yield _result(message.role, text, whose, error)
+        yield _result(message.role, text, whose, error, message.beside)
 
 
 def _assistants(message: InspectMessage, attached: Callable[[str], str]) -> Iterator[ChatMessage]:
     text: list[str] = []
     thought: list[str] = []
 
-    def said(calls: Sequence[tuple[str | None, str, str]]) -> ChatMessage:
+    def said(
+        calls: Sequence[tuple[str | None, str, str]], exactly: Exactly | None = None
+    ) -> ChatMessage:
         written = [
             {"id": name, "function": {"name": function, "arguments": arguments}}
             for name, function, arguments in calls
@@ -180,9 +246,11 @@ def _assistants(message: InspectMessage, attached: Callable[[str], str]) -> Iter
         return ChatMessage.model_validate(
             {
                 "role": "assistant",
+                "name": message.beside.name,
                 "content": "\n".join(text),
                 "reasoning": "\n".join(thought) if thought else None,
                 "tool_calls": written or None,
+                "audition": exactly,
             }
         )
 
@@ -190,7 +258,7 @@ def _assistants(message: InspectMessage, attached: Callable[[str], str]) -> Iter
         if part.type == "tool_use":
             yield said([(part.id, part.name, attached(part.arguments))])
             error = None if part.error is None else _Error(type="unknown", message=part.error)
-            yield _result("tool", attached(part.result), part.id, error)
+            yield _result("tool", attached(part.result), part.id, error, _Beside())
             text, thought = [], []
         elif part.type == "reasoning":
             thought.append(attached((part.summary or "") if part.redacted else part.reasoning))
@@ -198,18 +266,24 @@ def _assistants(message: InspectMessage, attached: Callable[[str], str]) -> Iter
             text.append(_text(part, attached))
     calls = [(call.id, call.function, _arguments(call, attached)) for call in message.calls]
     if calls or not _ends_in_use(part.type for part in message.parts):
-        yield said(calls)
+        yield said(calls, message.beside)
 
 
-def _result(role: str, text: str, whose: str | None, error: _Error | None) -> ChatMessage:
+def _result(
+    role: str, text: str, whose: str | None, error: _Error | None, beside: _Beside
+) -> ChatMessage:
     """What a tool answered, or another's message."""
-    came = None
-    if error is not None:
-        status = "refused" if error.type == "approval" else "failed"
-        came = Came(status=status, data={"error": error.model_dump()})
+    came = beside.outcome
+    if came is None and error is not None:
+        came = Came(status=error.status, data={"error": error.model_dump()})
         text = text or error.message
-    exactly = Exactly(outcome=came) if came else None
-    return ChatMessage(role=role, content=text, tool_call_id=whose, audition=exactly)
+    return ChatMessage(
+        role=beside.role or role,
+        name=beside.name,
+        content=text,
+        tool_call_id=whose,
+        audition=Exactly(outcome=came, steps=beside.steps),
+    )
 
 
 def _text(part: _Part, attached: Callable[[str], str]) -> str:
@@ -266,7 +340,10 @@ def _count(message: Any) -> int:
     content = message.get("content")
     kinds = [part["type"] for part in content] if isinstance(content, list) else []
     calls = len(message.get("tool_calls") or ())
-    return kinds.count("tool_use") + (calls or (not _ends_in_use(kinds)))
+    own = (message.get("metadata") or {}).get("audition", {}).get("steps")
+    calls = calls if own is None else len(own)
+    rest = calls or (own is None and not _ends_in_use(kinds))
+    return kinds.count("tool_use") + rest
 
 
 def _ends_in_use(kinds: Iterable[str]) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from audition.extra import installing
 from audition.records.lines import MAX_LINE, called, document, printable
 from audition.records.record import RecordError
 from audition.step import JsonObject
@@ -100,7 +101,7 @@ class Zipped:
             import zstandard
         except ImportError:
             raise RecordError(
-                f"{called(self._path)}: packed with Zstandard; pip install 'audition[inspect]'"
+                f"{called(self._path)}: packed with Zstandard, needs {installing('inspect')}"
             ) from None
         if member.compress_size > MAX_LINE:
             return b" " * (MAX_LINE + 1)
