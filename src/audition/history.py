@@ -142,6 +142,8 @@ class Progress:
         self.closed: RunClosed | None = None
         self.history: Digest = ""
         """Chained digest of all that is complete."""
+        self.before: Digest = ""
+        """The same without the newest entry."""
         self.turns = 0
         """Steps begun, the planted ones among them."""
         self.seal: PlantSealed | None = None
@@ -320,7 +322,7 @@ class Progress:
         self.step = None
 
     def _append(self, entry: Entry) -> None:
-        self.history = entry.chained(self.history)
+        self.before, self.history = self.history, entry.chained(self.history)
         self.recent.append(entry)
         self.length += 1
 
@@ -345,6 +347,8 @@ class LedgerHistory:
         self._length = progress.length
         self._frame = progress.frames[-1]
         self.digest = progress.history
+        self.previous = progress.before
+        """The digest of this history without its newest entry."""
         self.turns = progress.steps - (progress.step is not None)
         self.place = self._frame.place
         self.goal = text(ledger.get(progress.opened.goal))

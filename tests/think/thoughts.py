@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from audition.canonical import digest_value
 from audition.step import Completed, Message, Turn
 
 
@@ -11,12 +12,15 @@ class Past:
     """A history of these entries."""
 
     goal = "count the words"
-    digest = "0" * 64
 
     def __init__(self, *entries: Message | Turn, place: str = "1", prompt: str = "") -> None:
         self.entries = entries
         self.place, self.prompt = place, prompt or self.goal
         self.turns = len(entries)
+        self.previous = self.digest = digest_value(self.goal)
+        for entry in entries:
+            said = entry.model_dump(mode="json")
+            self.previous, self.digest = self.digest, digest_value([self.digest, said])
 
     def __len__(self) -> int:
         return len(self.entries)

@@ -102,7 +102,7 @@ class LanguageModel:
         self.name = chat.name
         self._chat = chat
         self._budget = budget or ThoughtBudget()
-        self._rendering = Rendering(self._budget.longest)
+        self._rendering = Rendering(self._budget.history, self._budget.longest)
         self._library = library
         self._propose = Propose(tools)
         reading = [_SEARCH, _READ] if library is not None else []
@@ -132,7 +132,7 @@ class LanguageModel:
             ModelError: the model's answer cannot be used.
         """
         thinking = _Thinking(self._budget, begun=time.monotonic())
-        messages = conversation(history, self._budget.history, self._rendering)
+        messages = conversation(history, self._rendering)
         proposal = None
         try:
             while proposal is None:
