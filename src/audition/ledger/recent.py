@@ -39,7 +39,7 @@ class Recent:
             return
         with self._pen:
             self._drop(name)
-            self._held[name] = data
+            self._held[name] = bytes(memoryview(data))  # what was just encoded has room to spare
             self._size += len(data) + _EACH
             while self._size > ROOM:
                 self._drop(next(iter(self._held)))
