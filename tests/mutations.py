@@ -1264,6 +1264,12 @@ MUTATIONS = (
     # ---------------------------------------------------------------- 11, trust is measured
     without(
         11,
+        "an executor of its own performs planted steps",
+        ("act/redeeming.py", "                standing.moment = None\n", "                pass\n"),
+        test="act/test_remote.py",
+    ),
+    without(
+        11,
         "a planted step that may proceed is done",
         ("history.py", 'if step.planted and decision.action != "escalate":', "if False:"),
     ),

@@ -24,8 +24,16 @@ from audition.act.offering import offered
 from audition.act.wire import frame, message
 from audition.canonical import canonical
 from audition.ledger import LedgerError, PrivateKey, SqlLedger
-from audition.ledger.events import ActInDoubt, ActStarted, MomentSealed, RunClosed, RunResumed
-from audition.step import Outcome, Ticket, digest_of, now
+from audition.ledger.events import (
+    ActInDoubt,
+    ActStarted,
+    MomentSealed,
+    PlantOpened,
+    RunClosed,
+    RunResumed,
+    StepDecided,
+)
+from audition.step import Decision, Outcome, Ticket, digest_of, now
 from servers.executors import Executors, Steps, act
 
 KEY = PrivateKey.generate("run")
@@ -235,6 +243,18 @@ def test_a_run_that_has_gone_on_has_its_act_done_no_more(world: World, later: st
     name = digest_of(ticket)
     steps.write(ActInDoubt(ticket=name) if later == "in doubt" else RunResumed())
     refused(world, ticket, "the run has gone on")
+
+
+def test_a_planted_step_is_not_performed_whatever_was_decided(world: World) -> None:
+    steps = world.steps()
+    sealed = digest_of(steps.moment)
+    opened = PlantOpened(moment=sealed, number=0, harmful=False, salt=bytes(32))
+    proceed = Decision(action="proceed", reason="")
+    steps.write(MomentSealed(moment=steps.moment), opened)
+    steps.write(StepDecided(moment=sealed, decision=proceed))
+    ticket = steps.issued()
+    steps.started(ticket)
+    refused(world, ticket, "no such ticket was issued")
 
 
 def test_of_a_run_that_has_ended_nothing_is_kept(world: World) -> None:
