@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
-from audition.act.performing import VALID
 from audition.canonical import digest_bytes
 from audition.gate import draw
 from audition.gate.draw import STRATUM
@@ -40,16 +39,12 @@ from audition.ledger.events import (
 )
 from audition.step import (
     MOST,
-    Act,
-    Ask,
     Decision,
     Digest,
     Draw,
     Event,
     Micros,
     Need,
-    Ticket,
-    digest_of,
 )
 from audition.verify import candidates
 from audition.verify.case import Case, Disorder, Step
@@ -57,6 +52,7 @@ from audition.verify.finding import Place
 from audition.verify.opening import terms
 from audition.verify.plants import TRUST, Planted
 from audition.verify.signoff import Enrolled, Signed
+from audition.verify.tickets import Tickets
 
 DEEPEST = 400
 """Longest place, as a moment may have it."""
@@ -118,21 +114,19 @@ class Live:
     def __init__(self, case: Case, redeemed: set[bytes], enrolled: Enrolled) -> None:
         self._case = case
         self._signed = Signed(case, enrolled)
-        self._redeemed = redeemed
         self._due = Due.RESTRICTION
         self._frames: list[tuple[str, int]] = [("1", 0)]
         self._thought: StepThought | None = None
         self._step: Step | None = None
         self._decision: Decision | None = None
         self._replacement: Digest | None = None
-        self._ticket: TicketIssued | None = None
+        self._tickets = Tickets(case, redeemed)
         self._answer: Digest | None = None
         self._lot: Draw | None = None
         self._planted = Planted(case)
         self._turns = bytearray()
         """Of each step a sum: 1 if it was drawn, 2 if it was opened as planted."""
         self._places = array("q")
-        self._lapsed = False
         self._box: Digest | None = None
         self._before: Digest | None = None
         self._spent = 0.0
@@ -190,16 +184,22 @@ class Live:
             case StepDecided():
                 self._decide(body)
             case TicketIssued():
-                self._issue(body, event.at)
+                self._tickets.issued(self._the_step, body, event.at)
+                self._due = Due.START
             case ActStarted():
-                self._start(body)
+                self._tickets.started(body)
+                if self._terms.missing:
+                    says = f"an act whose decision could not be re-run here: {self._terms.missing}"
+                    self._case.found(5, says)
+                self._signed.used(self._the_step)
+                self._due = Due.RESULT
             case ActFinished() | ActSettled():
-                self._under_way(body.ticket)
+                self._tickets.under_way(body.ticket)
                 if isinstance(body, ActFinished):
-                    self._check_status(body)
+                    self._tickets.finished(body)
                 self._complete("proceed", body.outcome)
             case ActInDoubt():
-                self._under_way(body.ticket)
+                self._tickets.under_way(body.ticket)
                 self._due = Due.SETTLEMENT
             case RunClosed():
                 self._close(body)
@@ -212,8 +212,8 @@ class Live:
         return self._step
 
     def _misplaced(self, body: Any) -> None:
-        if isinstance(body, ActStarted) and _short(body.ticket) in self._redeemed:
-            raise Disorder(9, f"ticket {body.ticket[:12]}… is redeemed a second time")
+        if isinstance(body, ActStarted):
+            self._tickets.once(body.ticket)
         if isinstance(body, (TicketIssued, ActStarted)) and self._due not in _OPEN:
             permitted = self._due in (Due.TICKET, Due.START)
             raise Disorder(
@@ -226,8 +226,7 @@ class Live:
     def _clock(self, at: Micros) -> None:
         """What was past once stays past, though the clock go back."""
         self._case.clock(at)
-        if self._ticket is not None and at > self._ticket.expires:
-            self._lapsed = True
+        self._tickets.clock(at)
         for name, deadline in self._step.asked.items() if self._step else ():
             if deadline is not None and at > deadline:
                 self._the_step.overdue.add(name)
@@ -268,7 +267,8 @@ class Live:
             raise Disorder(4, f"attempt {body.attempt} where attempt {attempt} was due")
         self._step = self._case.proposed(body, self._thought, self._frames[-1][0])
         self._step.before = self._planted.opened
-        self._decision = self._replacement = self._ticket = None
+        self._decision = self._replacement = None
+        self._tickets.end()
         self._due = Due.SEAL
 
     # ---------------------------------------------------------------- judged before done
@@ -367,7 +367,8 @@ class Live:
         if decision.action == "escalate":
             self._case.found(TRUST, "a planted step is opened before a person has answered")
         self._box = self._before
-        self._thought = self._step = self._decision = self._ticket = None
+        self._thought = self._step = self._decision = None
+        self._tickets.end()
         self._due = Due.THOUGHT
 
     def _rerun(self, step: Step, decision: Decision) -> None:
@@ -408,75 +409,9 @@ class Live:
 
     def _complete(self, action: str, outcome: Digest | None) -> None:
         self._case.enters(self._the_step.entry(action, outcome))
-        self._thought = self._step = self._decision = self._ticket = None
+        self._thought = self._step = self._decision = None
+        self._tickets.end()
         self._due = Due.THOUGHT
-
-    # ---------------------------------------------------------------- exactly that, at most once
-
-    def _issue(self, body: TicketIssued, at: Micros) -> None:
-        step = self._the_step
-        assert step.moment is not None
-        if (body.moment, body.proposal) != (step.sealed, step.proposal):
-            self._case.found(2, "the ticket permits another act than the one that was judged")
-        if body.tool != step.moment.tool:
-            self._case.found(2, "the ticket names another tool than the one that was judged")
-        self._check_ticket(body)
-        if body.expires - at > VALID * 1_000_000:
-            self._case.found(9, f"the ticket is valid for more than {VALID} seconds")
-        self._ticket, self._lapsed, self._due = body, False, Due.START
-
-    def _check_ticket(self, body: TicketIssued) -> None:
-        """A ticket's name is the digest of what it permits, read back from the content."""
-        tally = self._case.tally
-        try:
-            act = self._case.contents.proposal(body.proposal)
-        except ValueError:
-            act = None
-        if act is None:
-            tally.tickets_unchecked += 1
-            return
-        tally.tickets += 1
-        if not isinstance(act, (Act, Ask)) or (isinstance(act, Act) and act.malformed is not None):
-            self._case.found(2, f"a ticket for what no executor can do ({act.kind})")
-            return
-        ticket = Ticket(
-            run=self._case.run,
-            moment=body.moment,
-            proposal=body.proposal,
-            tool=body.tool,
-            expires=body.expires,
-            act=act,
-        )
-        if digest_of(ticket) != body.ticket:
-            self._case.found(2, "the ticket's digest is not that of what it permits")
-
-    def _start(self, body: ActStarted) -> None:
-        assert self._ticket is not None
-        if _short(body.ticket) in self._redeemed:
-            raise Disorder(9, f"ticket {body.ticket[:12]}… is redeemed a second time")
-        if body.ticket != self._ticket.ticket:
-            raise Disorder(9, f"ticket {body.ticket[:12]}… was not issued for this act")
-        if self._lapsed:
-            self._case.found(9, "the ticket had expired when it was redeemed")
-        if self._terms.missing:
-            says = f"an act whose decision could not be re-run here: {self._terms.missing}"
-            self._case.found(5, says)
-        self._signed.used(self._the_step)
-        self._redeemed.add(_short(body.ticket))
-        self._due = Due.RESULT
-
-    def _under_way(self, ticket: Digest) -> None:
-        if self._ticket is None or ticket != self._ticket.ticket:
-            raise Disorder(9, f"ticket {ticket[:12]}… is not that of the act under way")
-
-    def _check_status(self, body: ActFinished) -> None:
-        """An event says how it went as the outcome does; of what nobody knows, that it failed."""
-        said = self._case.contents.status(body.outcome)
-        if said is None:
-            self._case.tally.outcomes_unread += 1
-        elif body.status != ("failed" if said == "unknown" else said):
-            says = f"finished as {body.status}, but the outcome says {said or 'nothing'}"
-            self._case.found(9, says)
 
     # ---------------------------------------------------------------- the end
 
@@ -530,7 +465,3 @@ class Live:
     def unchecked(self) -> None:
         """Count the draws that cannot be recomputed."""
         self._case.tally.draws_unchecked += len(self._turns)
-
-
-def _short(ticket: Digest) -> bytes:
-    return bytes.fromhex(ticket[:32])
