@@ -106,8 +106,8 @@ class Stages:
             state=progress.state,
         )
         proposed = self._proposed(written.turn, 0, plant.proposal)
-        wait = min((progress.last + pace - now()) / 1e6, self._terms.project.budget.step_seconds)
-        await anyio.sleep(max(0, wait))
+        wait = min(pace, progress.last + pace - now()) / 1e6  # no longer, though the clock go back
+        await anyio.sleep(min(max(0, wait), self._terms.project.budget.step_seconds))
         run.log(written)
         run.log(proposed)
         self.rollouts.begin(before)
