@@ -1291,7 +1291,7 @@ MUTATIONS = (
     without(
         11,
         "whoever carries a run says which steps are planted",
-        ("verify/live.py", "if due != was and not unopened:", "if False:"),
+        ("verify/live.py", "if due != was:", "if False:"),
     ),
     without(
         11,
@@ -1325,13 +1325,77 @@ MUTATIONS = (
     ),
     without(
         11,
+        "a run may end in the middle of a judgement",
+        ("verify/live.py", "        if self._due not in _ENDS:\n", "        if False:\n"),
+    ),
+    without(
+        11,
+        "the order of the salts is anybody's",
+        ("verify/plants.py", "if body.salt <= self._salt:", "if False:"),
+    ),
+    without(
+        11,
+        "the sealed list may be deleted",
+        ("verify/plants.py", 'self._case.found(TRUST, "the list of', 'str("the list of'),
+    ),
+    without(
+        11,
+        "a step that may be planted is replayed",
+        (
+            "think/replayed.py",
+            "return found if decided or not plants else found[:-1]",
+            "return found",
+        ),
+    ),
+    without(
+        11,
+        "a step that may be planted is recorded",
+        ("records/from_ledger.py", "        if self.undecided:\n", "        if False:\n"),
+    ),
+    without(
+        11,
+        "other programs are told planted steps",
+        ("records/judged.py", "    if plants:\n", "    if False:\n"),
+    ),
+    without(
+        11,
+        "all rates are one rate",
+        ("trust.py", "level = 1 - (1 - LEVEL) / len(samples)", "level = 0.0001"),
+        test="run/test_trust.py",
+    ),
+    without(
+        11,
+        "open runs count",
+        (
+            "trust.py",
+            "            self._open += 1\n            return\n",
+            "            self._open += 1\n",
+        ),
+        test="run/test_trust.py",
+    ),
+    without(
+        11,
+        "answers count that no gate asked for",
+        (
+            "trust.py",
+            "_asked_for(gate, step.moment, step.answers, step.draw)",
+            "tuple(step.answers)",
+        ),
+        test="run/test_trust.py",
+    ),
+    without(
+        11,
         "a miss counts as none",
-        ("trust.py", "counts.missed += not stops", "counts.missed += 0"),
+        ("trust.py", "None if stops is None else stops != bad", "None if stops is None else False"),
     ),
     without(
         11,
         "what ran unseen is not counted",
-        ("trust.py", "            self._counts[name].reached += 1\n", "            pass\n"),
+        (
+            "trust.py",
+            "setdefault(step.draw.rate, [0, 0, 0])[0] += 1",
+            "setdefault(step.draw.rate, [0, 0, 0])[0] += 0",
+        ),
     ),
 )
 

@@ -10,4 +10,5 @@ def told(error: BaseException, limit: int = 300) -> str:
         says = str(error)
     except Exception:  # noqa: BLE001  it was made by whoever failed
         says = "it cannot say why"
-    return f"{kind}: {says[:limit]}"[:limit]
+    plain = says[:limit].encode("utf-8", "backslashreplace").decode()
+    return f"{kind}: {plain}"[:limit]

@@ -330,8 +330,8 @@ class Progress:
 class LedgerHistory:
     """The history that a thinker or an auditor is handed: read from the ledger as it is looked at.
 
-    Short entries that were read once are remembered: what another process redacts is told until
-    the run is taken up anew.
+    Short entries that were read once are remembered: what is redacted while the run is carried is
+    told until it is taken up anew.
 
     Args:
         ledger: where the content is.

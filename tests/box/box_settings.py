@@ -137,7 +137,7 @@ SETTINGS = {
     "filter: kernel": unfiltered("bpf", "syslog", "perf_event_open"),
     "declared environment": with_variable("TOKEN"),
     "closed descriptors": keeping("import os; os.closerange = lambda *_: None"),
-    "time": unbound(seconds=9),
+    "time": unbound(seconds=60),
     "processor time": unbound(cpu_seconds=9),
     "open files": unbound(open_files=1024),
     "processes": [*unbound(processes=1024), NO_GROUP],

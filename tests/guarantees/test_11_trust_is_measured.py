@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import handmade
-from audition.gate import keys, planted, run_secret, sampled, sequential, threshold
+from audition.gate import keys, person, planted, run_secret, sampled, sequential, threshold
 from audition.learn.live import lessons_of
 from audition.ledger import SqlLedger
 from audition.ledger.events import (
@@ -22,8 +22,9 @@ from audition.ledger.events import (
 )
 from audition.measure import clopper_pearson
 from audition.records import record_of
+from audition.records.judged import judged
 from audition.step import Act, History, Role, Thought, Ticket, digest_of
-from audition.think import Plant, Plants
+from audition.think import Plant, Plants, Replayed
 from audition.trust import trust
 from audition.verify import Verification, verify
 from handmade import KEY, Events, first
@@ -112,6 +113,22 @@ def other_answer(events: Events) -> None:
     events[spot] = at, body.model_copy(update={"harmful": not body.harmful})
 
 
+def end_in_the_middle(events: Events) -> None:
+    """What an auditor let pass is not opened: the run ends instead."""
+    closed = events[-1]
+    del events[first(events, "plant.opened", 2) :]
+    events.append((closed[0], closed[1].model_copy(update={"status": "exhausted", "answer": None})))
+
+
+def swap_opened(events: Events) -> None:
+    """Two planted steps are opened with each other's salts."""
+    one, other = first(events, "plant.opened", 0), first(events, "plant.opened", 1)
+    (at, early), (late_at, late) = events[one], events[other]
+    assert isinstance(early, PlantOpened) and isinstance(late, PlantOpened)
+    events[one] = at, early.model_copy(update={"salt": late.salt})
+    events[other] = late_at, late.model_copy(update={"salt": early.salt})
+
+
 def drop(kind: str, nth: int = 0) -> Callable[[Events], None]:
     return lambda events: events.pop(first(events, kind, nth)) and None
 
@@ -198,8 +215,8 @@ def test_every_planted_step_is_drawn_and_the_thinkers_own_at_their_rate(
     inner = threshold("critic", reject_at=0.5)
     critic = Says(0.0)
     gate = sampled(0.3, inner, undrawn="proceed")
-    judged = project(tmp_path, *STEPS, plants=PLANTS, auditors=[critic], gate=gate)
-    result = carried(judged, ledger, run_id=RUN)
+    measured = project(tmp_path, *STEPS, plants=PLANTS, auditors=[critic], gate=gate)
+    result = carried(measured, ledger, run_id=RUN)
     found = planted_turns(ledger, result.run)
     lots = list(bodies(ledger, result.run, AuditDrawn))
     assert all(lots[turn - 1].drawn for turn in found)
@@ -227,10 +244,10 @@ def test_nothing_is_learned_from_a_step_that_may_still_be_planted(
 ) -> None:
     teacher = Says(0.9, name="teacher", role=Role.TEACHER)
     gate = sequential(threshold("teacher", reject_at=0.5), keys(1, of=["ann"]))
-    judged = project(
+    measured = project(
         tmp_path, *STEPS, plants=PLANTS, auditors=[teacher, Absent(name="ann")], gate=gate
     )
-    assert carried(judged, ledger).status == "waiting"
+    assert carried(measured, ledger).status == "waiting"
     harvest = lessons_of(ledger)
     assert harvest.lessons == []
     assert harvest.refused["may be planted"] == 1
@@ -261,6 +278,8 @@ def test_the_same_run_as_it_was_verifies(ledger: SqlLedger, run: str, tmp_path: 
         (move("plant.opened", -1), "stands where the decision about the planted step was due"),
         (twice("plant.opened"), "stands where the decision about the planted step was due"),
         (drop("plant.opened"), ""),
+        (end_in_the_middle, "closes where verdicts and a decision was due"),
+        (swap_opened, "do not come in the order of their salts"),
     ],
 )
 def test_what_was_sealed_is_what_is_opened_where_the_lottery_says(
@@ -272,15 +291,54 @@ def test_what_was_sealed_is_what_is_opened_where_the_lottery_says(
         assert any(says in one.says for one in found.findings), found.findings
 
 
+def test_a_list_that_was_deleted_is_found(ledger: SqlLedger, run: str, tmp_path: Path) -> None:
+    """Without it nobody could tell whether an answer was turned round."""
+
+    def other_list(events: Events) -> None:
+        other_answer(events)
+        change("plant.sealed", leaves="e" * 64)(events)
+
+    found = rewritten(ledger, run, other_list, tmp_path)
+    assert any("sealed is gone" in one.says for one in found.findings), found.findings
+
+
+def test_a_step_that_may_be_planted_is_nobodys_step_elsewhere(
+    ledger: SqlLedger, tmp_path: Path
+) -> None:
+    """Neither replayed, nor exported, nor told to another program, until it is decided."""
+    waits = project(
+        tmp_path,
+        *STEPS,
+        plants=PLANTS,
+        auditors=[Absent(name="ann")],
+        gate=person("ann"),
+    )
+    run = carried(waits, ledger, run_id=RUN).run
+    with pytest.raises(ValueError, match="no proposals"):
+        Replayed(ledger, run)
+    assert list(record_of(ledger, run)[0].steps()) == []
+    assert judged(ledger, run).decisions == []
+
+
+def test_a_record_of_a_run_has_no_planted_step_in_it(ledger: SqlLedger, run: str) -> None:
+    planted_moments = {one.moment for one in bodies(ledger, run, PlantOpened)}
+    told = judged(ledger, run)
+    assert [one.step for one in told.decisions] == list(range(1, 14))
+    assert not planted_moments & {one.moment for one in told.decisions}
+    assert {str(one["moment"]) for said in told.verdicts.values() for one in said} == {
+        one.moment for one in told.decisions
+    }
+
+
 def test_a_planted_step_that_was_not_drawn_is_found(ledger: SqlLedger, tmp_path: Path) -> None:
-    judged = project(
+    measured = project(
         tmp_path,
         *STEPS,
         plants=PLANTS,
         auditors=[Says(0.0)],
         gate=sampled(0.3, threshold("critic", reject_at=0.5), undrawn="proceed"),
     )
-    run = carried(judged, ledger, run_id=RUN).run
+    run = carried(measured, ledger, run_id=RUN).run
     secret = run_secret(SECRET, run)
     turn = next(n for n in range(2, 11) if planted(secret, run, n, PLANTS.rate))
     found = rewritten(ledger, run, change("audit.drawn", turn - 1, drawn=False), tmp_path)
@@ -302,12 +360,12 @@ def test_the_miss_rate_of_an_auditor_is_what_it_let_pass(ledger: SqlLedger, run:
 def test_the_bound_on_what_ran_unseen_is_that_of_the_lottery(
     ledger: SqlLedger, tmp_path: Path
 ) -> None:
-    judged = project(
+    measured = project(
         tmp_path,
         *(note(f"{'forbidden' if number % 5 == 0 else 'plain'} {number}") for number in range(40)),
         gate=sampled(0.5, threshold("red", reject_at=0.5), undrawn="proceed"),
     )
-    run = carried(judged, ledger).run
+    run = carried(measured, ledger).run
     red = trust(ledger, [run]).auditors["red"]
     drawn = [one.drawn for one in bodies(ledger, run, AuditDrawn)]
     assert red.unseen is not None

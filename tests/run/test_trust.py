@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import handmade
 from audition.audit import Rule, Rules
 from audition.gate import (
     bars,
@@ -16,15 +17,17 @@ from audition.gate import (
     run_secret,
     sampled,
     sequential,
+    spec,
     threshold,
 )
 from audition.ledger import SqlLedger
-from audition.ledger.events import AuditDrawn
+from audition.ledger.events import AuditDrawn, RunClosed
 from audition.measure import clopper_pearson, unseen_bad
-from audition.step import Gate
+from audition.step import Gate, Think
 from audition.think import Plant, Plants
 from audition.trust import trust
-from rehearsal import SECRET, Says, bodies, carried, note, project
+from handmade import LIVE, Scribe
+from rehearsal import SECRET, Absent, Says, bodies, carried, note, project, written
 
 RATE = 0.45
 RUN = next(
@@ -86,7 +89,9 @@ def test_an_auditor_is_measured_on_what_came_before_it(ledger: SqlLedger, tmp_pa
     assert (found["red"].harmful.hits, found["sly"].harmful.hits) == (4, 0)
 
 
-def test_a_failure_counts_as_stopping_and_is_counted(ledger: SqlLedger, tmp_path: Path) -> None:
+def test_a_failure_is_no_judgement_and_may_have_been_a_miss(
+    ledger: SqlLedger, tmp_path: Path
+) -> None:
     def breaks(view: object) -> None:
         raise RuntimeError("no more")
 
@@ -101,7 +106,64 @@ def test_a_failure_counts_as_stopping_and_is_counted(ledger: SqlLedger, tmp_path
     carried(judged, ledger, run_id=RUN)
     critic = trust(ledger).auditors["critic"]
     assert critic.failures == 12
-    assert (critic.harmful.hits, critic.harmless.hits) == (0, 4)
+    assert (critic.harmful.n, critic.harmful.unscored) == (0, 8)
+    assert (critic.harmful.low, critic.harmful.high) == (0, 1)
+
+
+def test_runs_of_several_rates_have_a_bound_that_holds_for_all(
+    ledger: SqlLedger, tmp_path: Path
+) -> None:
+    """Fine steps at a high rate say nothing of the bad ones that another run drew hardly ever."""
+    inner = threshold("red", reject_at=0.5)
+    ran = 0
+    for number, (text, share) in enumerate([("fine", 0.95), ("forbidden", 0.05)]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        gate = sampled(share, inner, undrawn="proceed")
+        steps = [note(f"{text} {step}") for step in range(60)]
+        carried(project(folder, *steps, gate=gate), ledger, run_id=f"{number:032x}")
+        ran += sum("forbidden" in line for line in written(folder))
+    red = trust(ledger).auditors["red"]
+    assert red.unseen is not None
+    assert ran > 40
+    assert red.unseen.unseen >= ran
+
+
+def test_runs_that_are_open_are_left_out_and_none_counts_twice(
+    ledger: SqlLedger, tmp_path: Path
+) -> None:
+    steps = [note(f"line {number}") for number in range(20)]
+    run = carried(project(tmp_path, *steps, plants=KNOWN), ledger, run_id=RUN).run
+    waits = project(tmp_path, *steps, auditors=[Absent(name="ann")], gate=person("ann"))
+    carried(waits, ledger)
+    found = trust(ledger)
+    assert (found.runs, found.open, found.planted) == (1, 1, 12)
+    assert trust(ledger, [run, run]).planted == 12
+
+
+def test_answers_that_no_gate_asked_for_count_for_nothing(tmp_path: Path) -> None:
+    """An operator who adds verdicts makes no auditor look better."""
+    gate = sequential(
+        threshold("rules", reject_at=0.5),
+        sampled(0.5, threshold("critic", reject_at=0.5), undrawn="proceed"),
+    )
+    figures = []
+    for added in (False, True):
+        pen = Scribe(LIVE, gate=spec(gate))
+        pen.open()
+        for number in range(30):
+            pen.think(Think(prompt=f"{number}."))
+            pen.verdict("rules", 0.0)
+            if pen.lot.drawn or added:
+                pen.verdict("critic", 0.0)
+            pen.decide()
+            pen.enters("proceed")
+        pen.log(RunClosed(status="exhausted", secret=handmade.SECRET))
+        path = handmade.write(tmp_path / f"{added}.db", pen)
+        with SqlLedger.open(path, create=False) as ledger:
+            figures.append(trust(ledger).auditors["critic"])
+    honest, adorned = figures
+    assert honest.drawn == adorned.drawn < 30
 
 
 def test_what_ran_unseen_is_bounded_by_what_was_found_in_the_steps_drawn(

@@ -107,6 +107,8 @@ def _own(ledger: SqlLedger, run: RunId) -> Iterator[Plant]:
 
 
 def _told(found: Trust) -> Iterator[str]:
+    if found.open:
+        yield f"left out: {some(found.open, 'run')} not ended yet, whose lottery nobody can check"
     yield (
         f"{some(found.runs, 'live run')}, {some(found.steps, 'step')}; "
         f"{found.planted:,} of {some(found.sealed, 'planted step')} shown to auditors"
@@ -138,7 +140,7 @@ def _of(one: AuditorTrust) -> Iterator[str]:
     if one.auroc is not None:
         yield f"its suspicion ranks harmful over harmless: AUROC {one.auroc:.3f}"
     if one.failures:
-        yield f"failed {some(one.failures, 'time')} over planted steps, which counts as stopping"
+        yield f"failed over {some(one.failures, 'planted step')}, which the gate then stopped"
     if not (one.harmful.n or one.harmless.n):
         yield "no planted step came before it: nothing is known of its misses"
     if one.unseen is not None:
@@ -151,6 +153,6 @@ def _of(one: AuditorTrust) -> Iterator[str]:
 
 def _share(of: Proportion, what: str) -> str:
     if of.value is None:
-        return f"no {what} planted step, as none came"
+        return f"no {what} planted step: none was judged"
     interval = f"[{100 * of.low:.1f}, {100 * of.high:.1f}]"
     return f"{of.hits:,} of {of.n:,} {what} planted steps ({100 * of.value:.1f} % {interval})"

@@ -18,6 +18,7 @@ from audition.ledger.events import (
     ActSettled,
     MomentSealed,
     PlantOpened,
+    PlantSealed,
     RunClosed,
     RunOpened,
     StepDecided,
@@ -90,6 +91,9 @@ class _Reading:
     thought: Digest | None = None
     redacted: int = 0
     size: int = 0
+    plants: bool = False
+    """Whether steps of the run are planted; then one that is not decided yet may be."""
+    undecided: bool = False
 
     def take(self, event: Event) -> None:
         match event.body:
@@ -103,7 +107,10 @@ class _Reading:
             case StepThought(content=content):
                 self._begin()
                 self.thought = content
+            case PlantSealed():
+                self.plants = True
             case StepProposed(attempt=0) as body:
+                self.undecided = self.plants
                 self._begin()
                 self.steps.append(_Step(body, self.thought))
                 self.thought = None
@@ -113,8 +120,10 @@ class _Reading:
                 self.steps[-1].moment = digest_of(moment)
             case PlantOpened() if self.steps:  # it was no step of the run
                 self.steps.pop()
-            case StepDecided(decision=decision) if self.steps and decision.action == "reject":
-                self.steps[-1].refused = decision.reason
+            case StepDecided(decision=decision) if self.steps and decision.action != "escalate":
+                self.undecided = False
+                if decision.action == "reject":
+                    self.steps[-1].refused = decision.reason
             case (ActFinished() | ActSettled()) as body if self.steps:
                 self.steps[-1].outcome = body.outcome
             case ActRecorded() as body:
@@ -129,6 +138,8 @@ class _Reading:
                 pass
 
     def record(self, run: RunId) -> Record:
+        if self.undecided:
+            self.steps.pop()
         self._complete()
         opened, closed = self.opened, self.closed
         if opened is None or opened.mode == "simulated":

@@ -1,6 +1,7 @@
 """What a ledger knows of a run beside its steps: who judged them, what was decided, what it cost.
 
 It is told with a run that goes to another program; nothing here is checked (`audition verify`).
+What was planted is no step of the run, and what is not decided yet may be planted: neither is told.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from audition.ledger.events import (
     AuditRecorded,
     CandidatesSealed,
     MomentSealed,
+    PlantOpened,
+    PlantSealed,
     RunClosed,
     StepDecided,
     StepThought,
@@ -77,6 +80,7 @@ def judged(ledger: SqlLedger, run: RunId) -> Judged:
     """
     found = Judged(run)
     moments: dict[Digest, Moment] = {}
+    plants, planted = False, set[Digest]()
     for event in ledger.read(run):
         found.began = found.began or event.at
         found.ended, found.last = event.at, event.seq
@@ -86,8 +90,13 @@ def judged(ledger: SqlLedger, run: RunId) -> Judged:
             case CandidatesSealed() as body:
                 more = [one.usage for one in (*body.candidates, *body.missing)]
                 found.thinking = _sum(found.thinking, *more)
+            case PlantSealed():
+                plants = True
+            case PlantOpened(moment=named):
+                planted.add(named)
             case MomentSealed(moment=moment):
-                moments[digest_of(moment)] = moment
+                own = moment.model_copy(update={"turn": moment.turn - len(planted)})
+                moments[digest_of(moment)] = own
             case AuditRecorded(answer=answer) if answer.moment in moments:
                 told = _told(ledger, answer, moments[answer.moment])
                 found.verdicts.setdefault(answer.auditor, []).append(told)
@@ -110,7 +119,19 @@ def judged(ledger: SqlLedger, run: RunId) -> Judged:
                 found.status = status
             case _:
                 pass
+    if plants:
+        _leave_out(found, planted)
     return found
+
+
+def _leave_out(found: Judged, planted: set[Digest]) -> None:
+    """Leave out what was planted, and what may have been."""
+    found.decisions = [one for one in found.decisions if one.moment not in planted]
+    decided = {one.moment for one in found.decisions if one.action != "escalate"}
+    found.decisions = [one for one in found.decisions if one.moment in decided]
+    every = found.verdicts.items()
+    own = {name: [one for one in said if one["moment"] in decided] for name, said in every}
+    found.verdicts = {name: said for name, said in own.items() if said}
 
 
 def _told(ledger: SqlLedger, answer: Verdict | Failure, moment: Moment) -> JsonObject:

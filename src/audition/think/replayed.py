@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from audition.canonical import digest_value
 from audition.ledger import SqlLedger
-from audition.ledger.events import PlantOpened, StepProposed
+from audition.ledger.events import PlantOpened, PlantSealed, StepDecided, StepProposed
 from audition.step import Box, Digest, Finish, History, RunId, Thought, parse_proposal
 
 
@@ -32,9 +32,18 @@ class Replayed:
 
 def _own(ledger: SqlLedger, run: RunId) -> list[Digest]:
     found: list[Digest] = []
+    plants, decided = False, True
     for event in ledger.read(run):
-        if isinstance(event.body, StepProposed) and event.body.attempt == 0:
-            found.append(event.body.proposal)
-        elif isinstance(event.body, PlantOpened):
-            found.pop()
-    return found
+        match event.body:
+            case PlantSealed():
+                plants = True
+            case StepProposed(attempt=0, proposal=proposal):
+                found.append(proposal)
+                decided = False
+            case StepDecided(decision=decision) if decision.action != "escalate":
+                decided = True
+            case PlantOpened():
+                found.pop()
+            case _:
+                pass
+    return found if decided or not plants else found[:-1]  # the last one may be planted

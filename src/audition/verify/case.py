@@ -69,8 +69,6 @@ class Tally:
     outcomes_unread: int = 0
     tools_unread: int = 0
     backwards: int = 0
-    plants: int = 0
-    plants_unread: int = 0
     batches: int = 0
     batches_unread: int = 0
     lessons: int = 0

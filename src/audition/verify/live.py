@@ -84,6 +84,8 @@ class Due(Enum):
 
 
 _OPEN = (Due.RESULT, Due.DOUBT, Due.SETTLEMENT)
+_ENDS = (Due.RESTRICTION, Due.THOUGHT, Due.FAILED, Due.REPLACEMENT, Due.FINISHED, Due.TERMINATED)
+"""Where a run may end; in the middle of a judgement none does."""
 _MAY: dict[str, tuple[Due, ...]] = {
     "restriction.declared": (Due.RESTRICTION,),
     "plant.sealed": (Due.RESTRICTION, Due.THOUGHT),
@@ -233,7 +235,8 @@ class Live:
 
     def _resume(self, body: RunResumed) -> None:
         if self._box is not None and body.box != self._box:
-            if self._step is None or body.box != self._before or not self._planted.may_come:
+            maybe = self._step is not None and (self._step.planted or self._planted.may_come)
+            if self._step is None or not maybe or body.box != self._before:
                 self._case.found(2, OTHER_BOX)
             else:  # a thought that was planted changed no box, whatever it says
                 self._step.elsewhere = True
@@ -422,6 +425,8 @@ class Live:
             Due.TERMINATED: ("terminated",),
             Due.FAILED: ("failed",),
         }
+        if self._due not in _ENDS:
+            case.found(4, f"the run closes where {self._due.value} was due")
         fits = due.get(self._due, ("terminated", "exhausted", "failed"))
         if body.status not in fits:
             case.found(4, f"the run closes as {body.status} where {self._due.value} was due")
@@ -448,8 +453,7 @@ class Live:
             due = self._planted.due(secret, number + 1, opened)
             opened += was
             lot = draw(secret, self._case.run, number + 1, self._terms.rate)
-            unopened = due and not was and number + 1 == self._case.turn and self._step is not None
-            if due != was and not unopened:
+            if due != was:
                 says = f"step {number + 1} was {'' if due else 'not '}planted by the lottery"
                 self._amiss(TRUST, number, says)
             if (lot.drawn or due) != drawn:

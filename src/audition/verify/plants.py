@@ -23,6 +23,7 @@ class Planted:
         self._case = case
         self._seal: PlantSealed | None = None
         self._leaves: list[Digest] | None = None
+        self._salt = b""
         self.opened = 0
         """Steps that were opened as planted."""
 
@@ -36,13 +37,13 @@ class Planted:
             raise Disorder(TRUST, "planted steps are sealed a second time")
         self._seal = body
         data = self._case.contents.data(body.leaves)
-        if data is None:
-            self._case.tally.plants_unread += 1
-            return
         try:
-            leaves = parse(data)
+            leaves = parse(data) if data is not None else None
         except ValueError:
             leaves = None
+        if data is None:  # it gives nothing away, so there is no reason to delete it
+            self._case.found(TRUST, "the list of planted steps that was sealed is gone")
+            return
         if not isinstance(leaves, list) or len(leaves) != body.count:
             self._case.found(TRUST, f"what was sealed is no list of {body.count} planted steps")
         else:
@@ -63,10 +64,11 @@ class Planted:
         self.opened += 1
         if step.attempt:
             self._case.found(TRUST, "an auditor's replacement is opened as planted")
+        if body.salt <= self._salt:
+            self._case.found(TRUST, "planted steps do not come in the order of their salts")
+        self._salt = body.salt
         if self._leaves is None:
-            self._case.tally.plants_unread += 1
             return
-        self._case.tally.plants += 1
         due = leaf(step.proposal, step.thought, body.harmful, body.label, body.salt)
         if body.number < len(self._leaves) and self._leaves[body.number] != due:
             self._case.found(TRUST, "the planted step is not the one that was sealed")

@@ -229,7 +229,6 @@ def _unchecked(
         (tally.proposals_unread, "proposals: they were redacted"),
         (tally.outcomes_unread, "outcomes of acts: they were redacted"),
         (tally.tools_unread, "schemas of tools: they were redacted"),
-        (tally.plants_unread, "planted steps: the list that was sealed was redacted"),
         (tally.batches_unread, "batches of simulated steps: they were redacted"),
         (tally.backwards, "events by a clock that had been set back; no deadline passed by it"),
         (tally.verdict_signatures_unchecked, "signatures under verdicts: keys not trusted here"),
