@@ -22,6 +22,7 @@ class Leaf(Frozen):
 class Branch(Frozen):
     kind: Literal["branch"]
     weight: int = 0
+    branch: str = ""
     leaves: tuple[Leaf, ...] = ()
 
 
@@ -46,6 +47,15 @@ def wrong(text: str) -> str:
         (
             'name = "a"\n[top]\nkind = "branch"\nwieght = 1',
             "tree.toml, line 4: top.wieght is no field here; did you mean weight?",
+        ),
+        (  # a field that is called as its model is
+            'name = "a"\n[[parts]]\nkind = "branch"\nbranch = "b"\nweight = "heavy"',
+            "tree.toml, line 5: parts.0.weight: Input should be a valid integer, unable to parse "
+            "string as an integer",
+        ),
+        (
+            'name = "a"\n[[parts]]\nkind = "branch"\nbranch = 1',
+            "tree.toml, line 4: parts.0.branch: Input should be a valid string",
         ),
         (
             'name = "a"\n[[parts]]\nkind = "branch"\n[[parts]]\nkind = "leaf"\ncolor = "red"',

@@ -53,8 +53,12 @@ def misread(
 def _place(location: tuple[str, ...], data: Any, *, missing: bool) -> tuple[str, ...]:
     """The field as it stands in the file, without the names that are the model's own."""
     place: list[str] = []
+    tag = None
     for number, part in enumerate(location, 1):
         match data:
+            case dict() if part == tag:  # says which model it is; a field may be called so too
+                tag = None
+                continue
             case dict() if part in data:
                 data = data[part]
             case list() if part.isdecimal() and int(part) < len(data):
@@ -63,6 +67,7 @@ def _place(location: tuple[str, ...], data: Any, *, missing: bool) -> tuple[str,
                 continue
             case _:
                 pass
+        tag = data.get("kind") if isinstance(data, dict) else None
         place.append(part)
     return tuple(place)
 

@@ -349,6 +349,22 @@ def test_a_kept_checkpoint_shows_truncation(shell):
     shell("verify", "old.db", "--checkpoint", "kept.note", code=1)
 
 
+def test_a_kept_checkpoint_goes_for_a_later_one_alone(shell):
+    path = records(shell.folder)
+    shell.json("review", str(path), "--auditor", "rules", "--ledger", "a.db", "--limit", "1")
+    shutil.copy(shell.folder / "a.db", shell.folder / "old.db")
+    shell("verify", "old.db", "--keep", "kept.note")
+    shell.json("review", str(path), "--auditor", "rules", "--ledger", "a.db")
+    shell("verify", "a.db", "--keep", "kept.note")
+    kept = (shell.folder / "kept.note").read_text()
+    shell("verify", "old.db", "--keep", "kept.note", code=1)
+    shutil.copy(shell.folder / "kept.note", shell.folder / "copy.note")
+    shell("verify", "a.db", "--checkpoint", "copy.note", "--keep", "kept.note", code=1)
+    shell("verify", "a.db", "--keep", str(path), code=1)
+    assert (shell.folder / "kept.note").read_text() == kept
+    assert path.read_text().startswith("{")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [

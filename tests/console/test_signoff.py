@@ -327,9 +327,12 @@ def test_a_run_says_everybody_who_is_awaited_and_who_cannot_sign_yet(
     assert lines[1] == "  2 of 3 asked must sign, 0 did, 2 more are needed"
     assert lines[2] == f"  cat has no enrolled key: audition keys new cat > cat.pub && {enrol}"
     assert enrol in office("pending", "a.db").stdout
+    ring = Keyring(tmp_path / "home" / "keys")
+    ring.new("cat")
+    enrol = "cat has no enrolled key: audition keys enroll a.db cat cat --person cat"
+    assert enrol in office("pending", "a.db").stdout.splitlines()
     found = office.json(*office.carrying, code=3)
     assert found["awaited"] == ["ann", "bob", "cat"]
-    ring = Keyring(tmp_path / "home" / "keys")
     with SqlLedger.open(tmp_path / "a.db", signer=ring.signer("ledger")) as ledger:
         anyio.run(revoke, ledger, "bob", ring.signer("ledger"))
     enrol = "audition keys enroll a.db bob-2 bob-2.pub --person bob"

@@ -39,6 +39,7 @@ def how_far(signing: Signing) -> str:
 
 def keyless(ledger: SqlLedger, where: Path, found: Sequence[Waiting]) -> Iterator[str]:
     """A line for each who is asked for a key and has none, with the commands that mend it."""
+    from audition.console.keys import keyring
     from audition.ledger import read_register
 
     asked = dict.fromkeys(one.for_whom for one in found if one.signing is not None)
@@ -49,6 +50,8 @@ def keyless(ledger: SqlLedger, where: Path, found: Sequence[Waiting]) -> Iterato
         if name not in register.active:
             before = sum(one.person == name for one in register.revoked.values())
             key = f"{name}-{before + 1}" if before else name  # what was revoked never comes back
-            make = f"{command('keys', 'new', key)} > {shlex.quote(f'{key}.pub')}"
-            enrol = command("keys", "enroll", where, key, f"{key}.pub", "--person", name)
-            yield f"{shown(name, 100)} has no enrolled key: {make} && {enrol}"
+            made = keyring().holds(key)  # to make it again would fail, and leave an empty file
+            make = f"{command('keys', 'new', key)} > {shlex.quote(f'{key}.pub')} && "
+            half = key if made else f"{key}.pub"
+            enrol = command("keys", "enroll", where, key, half, "--person", name)
+            yield f"{shown(name, 100)} has no enrolled key: {'' if made else make}{enrol}"

@@ -46,7 +46,10 @@ def verify(
     ] = None,
     keep: Annotated[
         Path | None,
-        typer.Option(help="Write the newest checkpoint here, if all is well.", metavar="FILE"),
+        typer.Option(
+            help="Write the newest checkpoint here, if all is well, with the one that is there.",
+            metavar="FILE",
+        ),
     ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Add what no ledger can ever show.")
@@ -90,6 +93,10 @@ def verify(
         return
     if leaves or replay:
         raise Stop("--open and --replay need --certificate THINKER", code=2)
+    if keep is not None and keep.exists():  # what was kept is evidence: checked before it goes
+        if checkpoint is not None and not keep.samefile(checkpoint):
+            raise Stop(f"{keep}: it is there already; name a new file, or leave --checkpoint out")
+        checkpoint = keep
     with progress_bar("verifying", 1000) as bar:
         found = check(
             ledger,
