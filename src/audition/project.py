@@ -9,6 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -298,6 +299,9 @@ def load(
         executors = made(file.tools, here, protected=[path], put=put)
     except SetupError as error:
         raise ProjectError(f"{path.name}: {error}") from None
+    for one in file.auditors:
+        if isinstance(one, RulesAuditor) and (wrong := _no_tool(one, executors)):
+            raise ProjectError(f"{path.name}: auditors: {wrong}")
     schemas = [one.schema for one in executors.values()]
     try:
         return Project(
@@ -375,6 +379,16 @@ def _plants(file: FilePlants | None, here: Path) -> Plants | None:
         return Plants(steps=read_plants(here / file.file), rate=file.rate)
     except PlantError as error:
         raise ProjectError(f"plants: {error}") from None
+
+
+def _no_tool(auditor: RulesAuditor, executors: Mapping[str, Executor]) -> str:
+    """Which rule looks at a tool that there is not, and so at nothing; empty if none does."""
+    for rule in auditor.rules:
+        for pattern in (*rule.tools, *rule.except_tools):
+            if pattern != "*" and not any(fnmatchcase(tool, pattern) for tool in executors):
+                known = ", ".join(executors) or "none"
+                return f"rule {rule.name!r}: no tool is called {pattern!r}; known: {known}"
+    return ""
 
 
 def _auditor(one: FileAuditor, person: Callable[[PersonAuditor], Auditor]) -> Auditor:

@@ -374,7 +374,7 @@ def _litter(path):
     """Make so many files."""
     made = []
     try:
-        for number in range(3000):
+        for number in range(1500):
             made.append(f"{path}-{number}")
             open(made[-1], "w").close()
     except OSError:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeAlias
 from urllib.parse import unquote
 
 import anyio
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from audition.act.credential import Credential, held, tls
 from audition.act.schema import misfit, schema_of
@@ -75,6 +75,14 @@ class Origin(Frozen):
         if wrong := [name for name in credentials if not _free(name)]:
             raise ValueError(f"{wrong[0]!r} is no header that may carry a credential")
         return credentials
+
+    @model_validator(mode="after")
+    def _not_in_clear(self) -> Self:
+        host = self.origin.partition("://")[2].rpartition(":")[0] or self.origin.partition("://")[2]
+        here = host in ("localhost", "[::1]") or host.startswith("127.")
+        if self.credentials and self.origin.startswith("http://") and not here:
+            raise ValueError("credentials are not sent in clear; make it https://")
+        return self
 
 
 class HttpSetup(Frozen):

@@ -136,14 +136,15 @@ def _each(
         yield (
             "tools.shell",
             Shell(
-                here / shell.folder,
+                _folder(here, shell.folder, "tools.shell"),
                 seconds=shell.seconds,
                 output=shell.output,
                 environment=shell.environment,
             ),
         )
     if tools.write is not None:
-        yield "tools.write", WriteFile(here / tools.write.folder, protected=protected)
+        folder = _folder(here, tools.write.folder, "tools.write")
+        yield "tools.write", WriteFile(folder, protected=protected)
     if tools.ask is not None and put is not None:
         yield "tools.ask", AskPerson(put)
     if tools.http is not None:
@@ -178,3 +179,9 @@ def _at(place: str) -> Generator[None]:
 def _placed(setup: _S, here: Path, field: str) -> _S:
     path = getattr(setup, field)
     return setup if path is None else setup.model_copy(update={field: str(here / path)})
+
+
+def _folder(here: Path, path: str, table: str) -> Path:
+    if not (here / path).is_dir():
+        raise SetupError(f"{table}.folder: no such folder: {path}; make it or mend the path")
+    return here / path

@@ -124,7 +124,11 @@ def _told(found: Trust) -> Iterator[str]:
         )
     elif found.planted:
         yield "  whether planted steps can be told from the thinker's own: too few of either"
+    if not found.sealed:
+        yield "  `[plants]` in a project file plants steps with known answers: docs/plants.md"
     for name, one in found.auditors.items():
+        if name == "form":  # what it would stop is not planted
+            continue
         yield f"{shown(name, 80)}:"
         yield from (f"  {line}" for line in _of(one))
     yield "This says nothing of a single catastrophe, nor of steps unlike the planted ones."

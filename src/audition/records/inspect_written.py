@@ -126,6 +126,8 @@ def _sample(record: Record, run: Judged, place: JsonObject) -> EvalSample:
         "completed_at": _time(run.ended).isoformat(),
         "total_time": (run.ended - run.began) / 1e6,
     }
+    if run.status == "failed":
+        fields["error"] = {"message": run.reason, "traceback": "", "traceback_ansi": ""}
     return EvalSample.model_validate(fields)
 
 
@@ -225,7 +227,9 @@ def _log(samples: Sequence[EvalSample]) -> EvalLog:
         model_usage=_added(one.model_usage for one in samples),
         role_usage=_added(one.role_usage for one in samples),
     )
-    return EvalLog(status="success", eval=spec, stats=stats, samples=list(samples))
+    ended = {str(one.metadata["audition"]["status"]) for one in samples}
+    status = "error" if "failed" in ended else "started" if "open" in ended else "success"
+    return EvalLog(status=status, eval=spec, stats=stats, samples=list(samples))
 
 
 def _added(costs: Iterator[dict[str, ModelUsage]]) -> dict[str, ModelUsage]:

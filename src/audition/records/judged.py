@@ -63,6 +63,8 @@ class Judged:
     last: int = -1
     """Number of the last event that was read."""
     status: str = "open"
+    reason: str = ""
+    """Why it ended, where that was said."""
     verdicts: dict[str, list[JsonObject]] = field(default_factory=dict[str, "list[JsonObject]"])
     """Of each auditor what it said, moment by moment."""
     decisions: list[Decided] = field(default_factory=list["Decided"])
@@ -115,8 +117,8 @@ def judged(ledger: SqlLedger, run: RunId) -> Judged:
                         moment=body.moment,
                     )
                 )
-            case RunClosed(status=status):
-                found.status = status
+            case RunClosed(status=status, reason=reason):
+                found.status, found.reason = status, reason
             case _:
                 pass
     if plants:
