@@ -213,6 +213,8 @@ def test_a_setup_changes_the_schema_and_so_what_was_judged() -> None:
         ({"allowed": {"paths": ["v1"]}}, "begins with a slash"),
         ({"allowed": {"paths": ["/a/../b"]}}, "no plain path"),
         ({"allowed": {"credentials": {"Host": "A"}}}, "no header that may carry"),
+        ({"allowed": {"origin": "http://api.test"}}, "not sent in clear"),
+        ({"allowed": {"origin": "http://127.evil.test:80"}}, "not sent in clear"),
         ({"headers": ["Accept"]}, "in lower case"),
         ({"headers": ["idempotency-key"]}, "no header that a proposal may set"),
     ],

@@ -14,6 +14,7 @@ from drawn import RECORDS
 from hypothesis import given, settings
 from typer.testing import CliRunner
 
+import handmade
 from audition.audit import Rule, Rules
 from audition.console.app import app
 from audition.console.recording import record as export
@@ -88,6 +89,21 @@ def test_a_run_that_went_through_inspect_is_the_same_moments(
         (again,) = read(folder / "out.eval")
         same = again.model_copy(update={"source": record.source})
         assert anyio.run(review, [same], ledger, rules)[0] == [run]
+
+
+def test_a_run_that_failed_or_is_open_is_no_success(tmp_path: Path) -> None:
+    inspect_log = pytest.importorskip("inspect_ai.log")
+    failed, still_open = handmade.failed_run(), handmade.live_run()
+    del still_open.events[-1]
+    for pens, status in (((failed, still_open), "error"), ((still_open,), "started")):
+        path = handmade.write(tmp_path / f"{status}.db", *pens)
+        runs = [pen.run for pen in pens]
+        with SqlLedger.open(path, create=False) as ledger:
+            write_log(ledger, path, runs, tmp_path / f"{status}.eval")
+        log = inspect_log.read_eval_log(str(tmp_path / f"{status}.eval"))
+        assert log.status == status
+        errors = [one.error and one.error.message for one in log.samples]
+        assert [bool(one) for one in errors] == [pen is failed for pen in pens]
 
 
 def test_inspect_opens_a_run_with_its_messages_and_calls(log: Any) -> None:

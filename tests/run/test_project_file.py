@@ -83,6 +83,22 @@ WRONG = {
         ("[box]", '[box]\nworkspace = "nowhere"'),
         "box.workspace: no such folder: nowhere",
     ),
+    "a folder to write to that there is not": (
+        ("[tools.write]", '[tools.write]\nfolder = "nowhere"'),
+        "tools.write.folder: no such folder: nowhere",
+    ),
+    "a folder to run in that there is not": (
+        ("[tools.shell]", '[tools.shell]\nfolder = "nowhere"'),
+        "tools.shell.folder: no such folder: nowhere",
+    ),
+    "a rule about a tool that there is not": (
+        ('pattern = "rm -rf"', 'pattern = "rm -rf", tools = ["shel"]'),
+        "rule 'none': no tool is called 'shel'; known: shell, write, ask",
+    ),
+    "a rule that excepts a tool that there is not": (
+        ('pattern = "rm -rf"', 'pattern = "rm -rf", except_tools = ["s*", "mail"]'),
+        "no tool is called 'mail'",
+    ),
     "a folder to read that there is not": (("[box]", '[box.read]\na = "nowhere"'), "box.read.a"),
     "a name in the script that nothing stands for": (
         ('answer = "done"', 'answer = "$stdot"'),

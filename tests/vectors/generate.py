@@ -272,6 +272,7 @@ def whole_ledger(path: Path) -> None:
         handmade.write(database, *signed.apart(signed.signed_run(origin="audition/test-vectors")))
         handmade.redact(database, digest_bytes(b"Hm."), live.run, len(live.events))
         handmade.write(database, handmade.failed_run())
+        handmade.write(database, handmade.planted_run())
         path.unlink(missing_ok=True)
         export(database, path)
 

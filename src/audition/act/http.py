@@ -33,6 +33,8 @@ OWN = re.compile(
 BETWEEN = (502, 504)
 """Answers of a server in between, which does not know what came of the request either."""
 
+_KEPT = re.compile(r"https://.*|http://(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]+)?")
+"""Origins to which credentials go unread by others: over TLS, or on this machine."""
 _ORIGIN = re.compile(
     r"(?P<scheme>https?)://(?P<host>[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])"
     r"(?::(?P<port>[1-9][0-9]{0,4}))?"
@@ -78,9 +80,7 @@ class Origin(Frozen):
 
     @model_validator(mode="after")
     def _not_in_clear(self) -> Self:
-        host = self.origin.partition("://")[2].rpartition(":")[0] or self.origin.partition("://")[2]
-        here = host in ("localhost", "[::1]") or host.startswith("127.")
-        if self.credentials and self.origin.startswith("http://") and not here:
+        if self.credentials and not _KEPT.fullmatch(self.origin):
             raise ValueError("credentials are not sent in clear; make it https://")
         return self
 
