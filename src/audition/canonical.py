@@ -66,7 +66,7 @@ def canonical(value: Any) -> bytes:
         out = orjson.dumps(value, option=_FAST)
     except TypeError:
         return _exact(value)
-    if out[:1] not in b"{[" or b'"~' in out or _reordered(out):
+    if out[0] not in b"{[" or (b"~" in out and b'"~' in out) or _reordered(out):
         return _exact(value)
     if _unsure(out):
         sure = _wholes(out)
@@ -122,18 +122,23 @@ def _exact(value: Any) -> bytes:
 
 
 def _unsure(out: bytes) -> bool:
-    """Whether a null (maybe a NaN), a whole float or an exponent stands in it."""
-    signs = b".0" in out or b"null" in out or b"e-" in out or b"e+" in out or _UNSIGNED
-    return signs and _UNSURE.search(out) is not None
+    """Whether a null (maybe a NaN), a whole float or an exponent may stand in it."""
+    return (  # one byte is found many times faster than two
+        (b"." in out and b".0" in out)
+        or b"null" in out
+        or (b"-" in out and b"e-" in out)
+        or (b"+" in out and b"e+" in out)
+        or _UNSIGNED
+    )
 
 
 def _wholes(out: bytes) -> bytes | None:
     """The same with floats without a fraction written as integers; None if that is not all."""
-    if b"\\" in out:  # then not every quote begins or ends a string
-        return None
     parts: list[bytes] = []
     end = quotes = 0
     for found in _UNSURE.finditer(out):
+        if b"\\" in out:  # then not every quote begins or ends a string
+            return None
         start = found.start() + 1
         quotes += out.count(b'"', end, start)
         if quotes % 2:  # within a string
@@ -145,7 +150,7 @@ def _wholes(out: bytes) -> bytes | None:
             return None
         parts += (out[end:start], b"0" if whole == b"-0" else whole)
         end = found.end()
-    return b"".join((*parts, out[end:]))
+    return b"".join((*parts, out[end:])) if parts else out
 
 
 def _reordered(out: bytes) -> bool:
