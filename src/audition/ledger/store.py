@@ -46,6 +46,10 @@ MAX_EVENT = 1 << 20
 """Largest event, in bytes; anything long is content."""
 
 _KEEP = "INSERT OR IGNORE INTO contents (digest, salt, data) VALUES (?, ?, ?)"
+_APPEND = 'INSERT INTO events ("index", run, seq, leaf, data) VALUES (?, ?, ?, ?, ?)'
+_GROW = "UPDATE ledger SET size = ?, peaks = ?"
+_SIGN = "INSERT INTO checkpoints (size, note) VALUES (?, ?)"
+_EDGE = "SELECT size, peaks FROM ledger"
 _FETCH = "SELECT salt, data FROM contents WHERE digest = ?"
 
 
@@ -263,8 +267,7 @@ class SqlLedger:
                 self._connection = self._engine.connect().execution_options(writes=True)
             connection = self._connection
             with connection.begin():
-                edge = sa.select(ledger_table.c.size, ledger_table.c.peaks)
-                size, peaks = connection.execute(edge).one()
+                size, peaks = connection.exec_driver_sql(_EDGE).one()
                 if size != self._frontier.size or not size:
                     self._known.clear()
                     self._frontier = Frontier(size, _cut(peaks))
@@ -276,18 +279,13 @@ class SqlLedger:
                     kept = [(name, *content) for name, content in group.contents.items()]
                     new = connection.exec_driver_sql(_KEEP, kept).rowcount
                 if rows:
-                    connection.execute(sa.insert(events_table), rows)
-                    connection.execute(
-                        sa.update(ledger_table).values(
-                            size=frontier.size, peaks=b"".join(frontier.peaks)
-                        )
-                    )
+                    connection.exec_driver_sql(_APPEND, rows)
+                    grown = (frontier.size, b"".join(frontier.peaks))
+                    connection.exec_driver_sql(_GROW, grown)
                     if self._signer is not None:
                         head = Checkpoint(self.origin, frontier.size, frontier.root())
-                        connection.execute(
-                            sa.insert(checkpoints_table),
-                            [{"size": frontier.size, "note": head.signed(self._signer)}],
-                        )
+                        note = head.signed(self._signer)
+                        connection.exec_driver_sql(_SIGN, (frontier.size, note))
             self._frontier, self._known = frontier, known
             if new == len(group.contents):  # of one that was there it may be that it was redacted
                 for name, (_, data) in group.contents.items():
@@ -299,7 +297,7 @@ class SqlLedger:
         group: _Group,
         frontier: Frontier,
         known: dict[RunId, tuple[int | None, int]],
-    ) -> list[dict[str, Any]]:
+    ) -> list[tuple[int, int, int, bytes, bytes]]:
         """The rows of a group's events; a run with one event out of turn is refused whole."""
         for run, (other, following) in group.fences.items():
             if _place(connection, other)[1] != following:
@@ -316,7 +314,7 @@ class SqlLedger:
                     f"run {run}: event {seq} was to be written, but {following} comes next; "
                     "another process carries this run"
                 )
-        rows: list[dict[str, Any]] = []
+        rows: list[tuple[int, int, int, bytes, bytes]] = []
         for run, seq, leaf, data in group.events:
             if run in group.refused:
                 known.pop(run, None)
@@ -325,9 +323,7 @@ class SqlLedger:
             if number is None:
                 number = _number(connection, run)
                 known[run] = (number, following)
-            rows.append(
-                {"index": frontier.size, "run": number, "seq": seq, "leaf": leaf, "data": data}
-            )
+            rows.append((frontier.size, number, seq, leaf, data))
             frontier.append(leaf)
         return rows
 
