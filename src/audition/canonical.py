@@ -41,7 +41,10 @@ _FAST = (
     | orjson.OPT_PASSTHROUGH_DATACLASS
     | orjson.OPT_PASSTHROUGH_DATETIME
 )
-_UNSURE = re.compile(rb"[:\[,](?:null|(-?[0-9]++)\.0(?=[,\]}])|-?[0-9]++(?:\.[0-9]++)?[eE])")
+_UNSURE = re.compile(
+    rb"[:\[,](?:null|(-?[0-9]++)\.0(?=[,\]}])"
+    rb"|(-?)([0-9])(?:\.([0-9]++))?e-([56])(?=[,\]}])|-?[0-9]++(?:\.[0-9]++)?[eE])"
+)
 _UNSIGNED = b"e+" not in orjson.dumps(1e16)  # some versions write large exponents without a sign
 _EXPONENT = re.compile(rb"(?:^|[:\[,])-?[0-9]++(?:\.[0-9]++)?[eE]")
 _ASTRAL = re.compile(rb"[\xf0-\xf4]")
@@ -69,7 +72,7 @@ def canonical(value: Any) -> bytes:
     if out[0] not in b"{[" or (b"~" in out and b'"~' in out) or _reordered(out):
         return _exact(value)
     if _unsure(out):
-        sure = _wholes(out)
+        sure = _as_written(out)
         if sure is None:
             return _exact(value)
         out = sure
@@ -132,8 +135,11 @@ def _unsure(out: bytes) -> bool:
     )
 
 
-def _wholes(out: bytes) -> bytes | None:
-    """The same with floats without a fraction written as integers; None if that is not all."""
+def _as_written(out: bytes) -> bytes | None:
+    """The same with floats as RFC 8785 writes them; None if that is not all.
+
+    Those without a fraction are integers there, and those from 1e-6 have no exponent.
+    """
     parts: list[bytes] = []
     end = quotes = 0
     for found in _UNSURE.finditer(out):
@@ -145,10 +151,14 @@ def _wholes(out: bytes) -> bytes | None:
             parts.append(out[end:start])
             end = start
             continue
-        whole = found[1]
-        if whole is None or len(whole) > 15:  # a null, an exponent, or perhaps beyond MAX_SAFE
+        whole, sign, first, rest, exponent = found.groups(b"")
+        if exponent:
+            written = b"%b0.%b%b%b" % (sign, b"0" * (int(exponent) - 1), first, rest)
+        elif 0 < len(whole) <= 15:
+            written = b"0" if whole == b"-0" else whole
+        else:  # a null, another exponent, or perhaps beyond MAX_SAFE
             return None
-        parts += (out[end:start], b"0" if whole == b"-0" else whole)
+        parts += (out[end:start], written)
         end = found.end()
     return b"".join((*parts, out[end:])) if parts else out
 
