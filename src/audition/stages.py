@@ -139,10 +139,9 @@ class Stages:
         lot = step.draw or draw(terms.secret, run.run, step.turn, rate(terms.gate))
         if terms.plants_at(progress, step.turn):  # it is there to be judged
             lot = lot.model_copy(update={"drawn": True})
+        assert step.sealed is not None
         run.log(
-            AuditDrawn(
-                moment=digest_of(moment), stratum=lot.stratum, rate=lot.rate, drawn=lot.drawn
-            )
+            AuditDrawn(moment=step.sealed, stratum=lot.stratum, rate=lot.rate, drawn=lot.drawn)
         )
 
     async def roll_out(self, box: Box) -> None:
@@ -173,13 +172,14 @@ class Stages:
         assert step.moment is not None and step.sealed is not None
         run = self._standing
         ticket = issue(step.moment, step.sealed, run.journal)
-        record = run.log(issued(ticket))
+        issuing = issued(ticket)
+        record = run.log(issuing)
         executor = self._terms.executor(ticket.act)
         if executor is None:
             raise Refused("no executor for this tool")
         outcome = await perform(ticket, record, executor, step.moment, run.journal)
         step.started = True
-        run.log(finished(digest_of(ticket), outcome, run.journal))
+        run.log(finished(issuing.ticket, outcome, run.journal))
         await run.journal.commit()
 
     def doubt(self, step: Pending) -> None:
