@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import sqlalchemy as sa
 
@@ -94,7 +95,7 @@ class SqlLedger:
         self._writing: _Group | None = None
         self._staged = 0
         self._settled = 0
-        self._turn = anyio.Lock()  # among tasks: a cancelled one lets go of it
+        self._news: anyio.Event | None = None  # among tasks: set when one that writes is done
         self._pen = threading.Lock()  # among threads: held until the group is written
         self._frontier = Frontier()
         self._recent = Recent()
@@ -209,15 +210,23 @@ class SqlLedger:
             LedgerError: the database refused; nothing of the group was written.
         """
         mark = self._staged
-        async with self._turn:
-            while self._settled < mark:
+        await anyio.lowlevel.checkpoint()  # all that are awake stage first what they have to stage
+        while self._settled < mark:
+            if self._news is not None:  # one is at it; all that wait for it wake at once
+                await self._news.wait()
+                continue
+            self._news = news = anyio.Event()
+            try:
                 group = self._writing or self._close_group()
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(self._write_once, group)
                 self._settle(group)
-                if group.failure is not None and group.mark >= mark:
-                    self._hear(run)
-                    raise group.failure
+            finally:  # a task that is cancelled here leaves the group to the next one
+                self._news = None
+                news.set()
+            if group.failure is not None and group.mark >= mark:
+                self._hear(run)
+                raise group.failure
         if (error := self._hear(run)) is not None:
             raise error
         edge = self._frontier
