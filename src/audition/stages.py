@@ -13,7 +13,7 @@ from audition.box import Box
 from audition.candidates import Rollouts
 from audition.canonical import digest_bytes
 from audition.failing import told
-from audition.gate import draw, rate
+from audition.gate import draw
 from audition.history import Pending
 from audition.ledger.events import (
     ActInDoubt,
@@ -136,7 +136,7 @@ class Stages:
             by=step.proposed.by if progress.signoffs.people else None,
         )
         run.log(MomentSealed(moment=moment))
-        lot = step.draw or draw(terms.secret, run.run, step.turn, rate(terms.gate))
+        lot = step.draw or draw(terms.secret, run.run, step.turn, terms.rate)
         if terms.plants_at(progress, step.turn):  # it is there to be judged
             lot = lot.model_copy(update={"drawn": True})
         assert step.sealed is not None

@@ -139,8 +139,9 @@ def checked(auditor: Auditor, moment: Digest, answer: object) -> Verdict | None:
         return None
     try:
         fields = answer.model_dump(exclude_none=True, warnings=False)
-        verdict = Verdict.parse(canonical(fields))
-        if not _carriable(verdict):
+        written = canonical(fields)
+        verdict = Verdict.parse(written)
+        if not _carriable(verdict, written):
             return None
     except Exception:  # noqa: BLE001  an auditor's object may fail in any way
         return None
@@ -156,12 +157,13 @@ def checked(auditor: Auditor, moment: Digest, answer: object) -> Verdict | None:
     return None
 
 
-def _carriable(verdict: Verdict) -> bool:
+def _carriable(verdict: Verdict, written: bytes) -> bool:
     """Whether the ledger can hold it: an answer that cannot be written down is none."""
     words = verdict.words
-    return len(without_words(verdict).canonical()) <= MAX_EVENT // 2 and (
-        words is None or len(words.canonical()) <= MAX_CONTENT
-    )
+    if words is None:
+        return len(written) <= MAX_EVENT // 2
+    bare = without_words(verdict).canonical()
+    return len(bare) <= MAX_EVENT // 2 and len(words.canonical()) <= MAX_CONTENT
 
 
 def recorded(answer: Verdict | Failure, journal: Journal) -> AuditRecorded:
