@@ -140,9 +140,7 @@ class Stages:
         if terms.plants_at(progress, step.turn):  # it is there to be judged
             lot = lot.model_copy(update={"drawn": True})
         assert step.sealed is not None
-        run.log(
-            AuditDrawn(moment=step.sealed, stratum=lot.stratum, rate=lot.rate, drawn=lot.drawn)
-        )
+        run.log(AuditDrawn(moment=step.sealed, stratum=lot.stratum, rate=lot.rate, drawn=lot.drawn))
 
     async def roll_out(self, box: Box) -> None:
         """Have one more candidate thought; seal them once it was the last."""

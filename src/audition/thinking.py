@@ -71,12 +71,14 @@ async def think(project: Project, ledger: SqlLedger, progress: Progress, box: Bo
     begun = anyio.current_time()
     had: object = None
     try:
-        with anyio.fail_after(project.budget.step_seconds):
+        with anyio.move_on_after(project.budget.step_seconds) as scope:
             try:
                 thought = had = await project.thinker.think(history, box)
             except BaseException as error:  # an interruption ends here, and with it what it carries
                 had = left(error)
                 raise
+        if scope.cancelled_caught:
+            raise TimeoutError
         taken = anyio.current_time() - begun
         if not isinstance(thought, Thought):
             raise TypeError(f"a {type(thought).__name__} is no thought")
