@@ -98,6 +98,7 @@ class SqlLedger:
         self._news: anyio.Event | None = None  # among tasks: set when one that writes is done
         self._pen = threading.Lock()  # among threads: held until the group is written
         self._frontier = Frontier()
+        self._receipt: Receipt | None = None  # of that frontier, for all who waited for it
         self._recent = Recent()
         self._known: dict[RunId, tuple[int | None, int]] = {}
         self._lost: dict[RunId, LedgerError] = {}
@@ -229,8 +230,10 @@ class SqlLedger:
                 raise group.failure
         if (error := self._hear(run)) is not None:
             raise error
-        edge = self._frontier
-        return Receipt(size=edge.size, root=edge.root().hex())
+        if self._receipt is None:
+            edge = self._frontier
+            self._receipt = Receipt(size=edge.size, root=edge.root().hex())
+        return self._receipt
 
     def _close_group(self) -> _Group:
         """What was staged so far becomes the group that is written now."""
@@ -254,7 +257,7 @@ class SqlLedger:
 
     def _settle(self, group: _Group) -> None:
         """Take note of what became of a group; contents that were not written wait for the next."""
-        self._settled, self._writing = group.mark, None
+        self._settled, self._writing, self._receipt = group.mark, None, None
         self._lost |= group.refused
         self._unheard |= group.refused
         if group.failure is not None and group.contents:
