@@ -211,13 +211,13 @@ class SqlLedger:
             LedgerError: the database refused; nothing of the group was written.
         """
         mark = self._staged
-        await anyio.lowlevel.checkpoint()  # all that are awake stage first what they have to stage
         while self._settled < mark:
             if self._news is not None:  # one is at it; all that wait for it wake at once
                 await self._news.wait()
                 continue
             self._news = news = anyio.Event()
             try:
+                await anyio.lowlevel.checkpoint()  # all that are awake stage what they have first
                 group = self._writing or self._close_group()
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(self._write_once, group)
