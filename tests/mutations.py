@@ -409,8 +409,8 @@ MUTATIONS = (
         "a replacement is drawn anew",
         (
             "stages.py",
-            "lot = step.draw or draw(terms.secret, run.run, step.turn, rate(terms.gate))",
-            "lot = draw(terms.secret, run.run, step.turn + 999 * moment.attempt, rate(terms.gate))",
+            "lot = step.draw or draw(terms.secret, run.run, step.turn, terms.rate)",
+            "lot = draw(terms.secret, run.run, step.turn + 999 * moment.attempt, terms.rate)",
         ),
     ),
     without(
@@ -593,7 +593,7 @@ MUTATIONS = (
     without(
         5,
         "a verdict is whatever object an auditor makes",
-        ("audit/asking.py", "verdict = Verdict.parse(canonical(fields))", "verdict = answer"),
+        ("audit/asking.py", "verdict = Verdict.parse(written)", "verdict = answer"),
     ),
     without(
         5,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from audition.audit import Form, card
 from audition.canonical import canonical, digest_bytes, digest_value
-from audition.gate import planted, run_secret, sequential, spec, threshold
+from audition.gate import planted, rate, run_secret, sequential, spec, threshold
 from audition.history import Progress
 from audition.ledger import SqlLedger
 from audition.ledger.events import PlantOpened, PlantSealed, RunOpened
@@ -33,6 +33,8 @@ class Terms:
     """Digest of the gate and of the auditors, which every moment carries."""
     people: frozenset[str]
     """The auditors who are people."""
+    rate: float
+    """The lottery's declared rate."""
     plants: Sealed | None = None
     """The steps that are planted, in their order, if any are."""
     seal: PlantSealed | None = None
@@ -100,4 +102,6 @@ def terms(project: Project, ledger: SqlLedger, run: RunId) -> Terms:
     seal = plants and PlantSealed(
         count=len(plants.plants), rate=plants.rate, leaves=ledger.put(canonical(plants.leaves))
     )
-    return Terms(project, secret, auditors, gate, opened, reviewers, people, plants, seal)
+    return Terms(
+        project, secret, auditors, gate, opened, reviewers, people, rate(gate), plants, seal
+    )

@@ -13,7 +13,7 @@ from audition.box import Box
 from audition.candidates import Rollouts
 from audition.canonical import digest_bytes
 from audition.failing import told
-from audition.gate import draw, rate
+from audition.gate import draw
 from audition.history import Pending
 from audition.ledger.events import (
     ActInDoubt,
@@ -136,14 +136,11 @@ class Stages:
             by=step.proposed.by if progress.signoffs.people else None,
         )
         run.log(MomentSealed(moment=moment))
-        lot = step.draw or draw(terms.secret, run.run, step.turn, rate(terms.gate))
+        lot = step.draw or draw(terms.secret, run.run, step.turn, terms.rate)
         if terms.plants_at(progress, step.turn):  # it is there to be judged
             lot = lot.model_copy(update={"drawn": True})
-        run.log(
-            AuditDrawn(
-                moment=digest_of(moment), stratum=lot.stratum, rate=lot.rate, drawn=lot.drawn
-            )
-        )
+        assert step.sealed is not None
+        run.log(AuditDrawn(moment=step.sealed, stratum=lot.stratum, rate=lot.rate, drawn=lot.drawn))
 
     async def roll_out(self, box: Box) -> None:
         """Have one more candidate thought; seal them once it was the last."""
@@ -173,13 +170,14 @@ class Stages:
         assert step.moment is not None and step.sealed is not None
         run = self._standing
         ticket = issue(step.moment, step.sealed, run.journal)
-        record = run.log(issued(ticket))
+        issuing = issued(ticket)
+        record = run.log(issuing)
         executor = self._terms.executor(ticket.act)
         if executor is None:
             raise Refused("no executor for this tool")
         outcome = await perform(ticket, record, executor, step.moment, run.journal)
         step.started = True
-        run.log(finished(digest_of(ticket), outcome, run.journal))
+        run.log(finished(issuing.ticket, outcome, run.journal))
         await run.journal.commit()
 
     def doubt(self, step: Pending) -> None:

@@ -50,7 +50,7 @@ class Frozen(BaseModel):
 
     def canonical(self) -> bytes:
         """The canonical bytes of this value."""
-        return canonical(self.model_dump(exclude_none=True))
+        return canonical(self.__pydantic_serializer__.to_python(self, exclude_none=True))
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
@@ -160,7 +160,7 @@ class _Proposed(Frozen):
 
     @model_validator(mode="after")
     def _flat(self) -> Self:
-        if any(other.alternatives for other in self.alternatives):
+        if self.alternatives and any(other.alternatives for other in self.alternatives):
             raise ValueError("an alternative may not offer alternatives")
         return self
 
@@ -422,10 +422,9 @@ class Verdict(Frozen):
 
     @model_validator(mode="after")
     def _one_answer(self) -> Self:
-        given = [
-            name for name in ("score", "ranking", "abstains") if getattr(self, name) is not None
-        ]
-        if len(given) != 1:
+        if (self.score, self.ranking, self.abstains).count(None) != 2:
+            answers = {"score": self.score, "ranking": self.ranking, "abstains": self.abstains}
+            given = [name for name, said in answers.items() if said is not None]
             raise ValueError(f"exactly one of score, ranking, abstains; got {given or 'none'}")
         if self.ranking is not None and sorted(self.ranking) != list(range(len(self.ranking))):
             raise ValueError("a ranking names every candidate once, from 0")
@@ -677,7 +676,7 @@ class Event(Frozen):
         return canonical(
             {
                 "at": self.at,
-                "body": self.body.model_dump(exclude_none=True),
+                "body": self.body.__pydantic_serializer__.to_python(self.body, exclude_none=True),
                 "kind": self.body.kind,
                 "run": self.run,
                 "seq": self.seq,

@@ -71,18 +71,20 @@ async def think(project: Project, ledger: SqlLedger, progress: Progress, box: Bo
     begun = anyio.current_time()
     had: object = None
     try:
-        with anyio.fail_after(project.budget.step_seconds):
+        with anyio.move_on_after(project.budget.step_seconds) as scope:
             try:
-                thought = had = await project.thinker.think(history, box)
+                had = await project.thinker.think(history, box)
             except BaseException as error:  # an interruption ends here, and with it what it carries
                 had = left(error)
                 raise
+        if scope.cancelled_caught:
+            raise TimeoutError
         taken = anyio.current_time() - begun
-        if not isinstance(thought, Thought):
-            raise TypeError(f"a {type(thought).__name__} is no thought")
-        parse_proposal(thought.proposal.canonical())
-        usage = Usage.parse(thought.usage.canonical()).model_copy(update={"seconds": taken})
-        return Thinking(thought, await box.digest(), usage, before)
+        if not isinstance(had, Thought):
+            raise TypeError(f"a {type(had).__name__} is no thought")
+        parse_proposal(had.proposal.canonical())
+        usage = Usage.parse(had.usage.canonical()).model_copy(update={"seconds": taken})
+        return Thinking(had, await box.digest(), usage, before)
     except Exception as error:
         so_far, taken = Unfinished.of(had), anyio.current_time() - begun
         usage = so_far.usage.model_copy(update={"seconds": taken})

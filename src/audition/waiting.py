@@ -247,12 +247,10 @@ def evidence(
         LedgerError: the ledger does not hold what was sealed.
     """
     assert step.moment is not None
-    found: dict[Evidence, object] = {
-        Evidence.PROPOSAL: _judged(ledger, step),
-        Evidence.HISTORY: LedgerHistory(
-            ledger, progress, thoughts=Evidence.THOUGHT in auditor.sees
-        ),
-    }
+    found: dict[Evidence, object] = {Evidence.PROPOSAL: _judged(ledger, step)}
+    if Evidence.HISTORY in auditor.sees:
+        seen = Evidence.THOUGHT in auditor.sees
+        found[Evidence.HISTORY] = LedgerHistory(ledger, progress, thoughts=seen)
     if Evidence.CANDIDATES in auditor.sees:
         found[Evidence.CANDIDATES] = (_judged(ledger, step), *_others(ledger, step))
     if step.moment.thought is not None:

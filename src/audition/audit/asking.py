@@ -37,6 +37,9 @@ from audition.unfinished import Unfinished, left
 
 A = TypeVar("A", Verdict, Failure)
 
+NOTHING = Unfinished()
+"""What there is of a judgement of which nothing was heard."""
+
 HIDDEN_FROM_TEACHERS = frozenset({Evidence.THOUGHT, Evidence.INTERNALS, Evidence.OUTCOME})
 """What a teacher may not see: its word becomes a lesson."""
 
@@ -96,7 +99,7 @@ async def ask(auditor: Auditor, shown: View, *, seconds: float | None = None) ->
         )
 
     answer: object = None
-    had = Unfinished()
+    had = NOTHING
     with anyio.move_on_after(seconds) as scope:
         try:
             try:
@@ -113,7 +116,7 @@ async def ask(auditor: Auditor, shown: View, *, seconds: float | None = None) ->
         except Exception as error:  # noqa: BLE001  whatever it is, it is no approval
             return failed("crashed", "moment", told(error))
     verdict = checked(auditor, shown.moment_digest, answer)
-    if verdict is not None:
+    if verdict is not None and (verdict.words is not None or verdict.usage is not None):
         said = verdict.words.exchanges if verdict.words is not None else None
         had = Unfinished(exchanges=said or (), usage=verdict.usage or Usage())
     if anyio.current_time() >= scope.deadline:  # though it may have paid no heed to it
@@ -136,8 +139,9 @@ def checked(auditor: Auditor, moment: Digest, answer: object) -> Verdict | None:
         return None
     try:
         fields = answer.model_dump(exclude_none=True, warnings=False)
-        verdict = Verdict.parse(canonical(fields))
-        if not _carriable(verdict):
+        written = canonical(fields)
+        verdict = Verdict.parse(written)
+        if not _carriable(verdict, written):
             return None
     except Exception:  # noqa: BLE001  an auditor's object may fail in any way
         return None
@@ -153,12 +157,13 @@ def checked(auditor: Auditor, moment: Digest, answer: object) -> Verdict | None:
     return None
 
 
-def _carriable(verdict: Verdict) -> bool:
+def _carriable(verdict: Verdict, written: bytes) -> bool:
     """Whether the ledger can hold it: an answer that cannot be written down is none."""
     words = verdict.words
-    return len(without_words(verdict).canonical()) <= MAX_EVENT // 2 and (
-        words is None or len(words.canonical()) <= MAX_CONTENT
-    )
+    if words is None:
+        return len(written) <= MAX_EVENT // 2
+    bare = without_words(verdict).canonical()
+    return len(bare) <= MAX_EVENT // 2 and len(words.canonical()) <= MAX_CONTENT
 
 
 def recorded(answer: Verdict | Failure, journal: Journal) -> AuditRecorded:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import sqlalchemy as sa
 
@@ -46,6 +47,10 @@ MAX_EVENT = 1 << 20
 """Largest event, in bytes; anything long is content."""
 
 _KEEP = "INSERT OR IGNORE INTO contents (digest, salt, data) VALUES (?, ?, ?)"
+_APPEND = 'INSERT INTO events ("index", run, seq, leaf, data) VALUES (?, ?, ?, ?, ?)'
+_GROW = "UPDATE ledger SET size = ?, peaks = ?"
+_SIGN = "INSERT INTO checkpoints (size, note) VALUES (?, ?)"
+_EDGE = "SELECT size, peaks FROM ledger"
 _FETCH = "SELECT salt, data FROM contents WHERE digest = ?"
 
 
@@ -90,9 +95,10 @@ class SqlLedger:
         self._writing: _Group | None = None
         self._staged = 0
         self._settled = 0
-        self._turn = anyio.Lock()  # among tasks: a cancelled one lets go of it
+        self._news: anyio.Event | None = None  # among tasks: set when one that writes is done
         self._pen = threading.Lock()  # among threads: held until the group is written
         self._frontier = Frontier()
+        self._receipt: Receipt | None = None  # of that frontier, for all who waited for it
         self._recent = Recent()
         self._known: dict[RunId, tuple[int | None, int]] = {}
         self._lost: dict[RunId, LedgerError] = {}
@@ -205,19 +211,29 @@ class SqlLedger:
             LedgerError: the database refused; nothing of the group was written.
         """
         mark = self._staged
-        async with self._turn:
-            while self._settled < mark:
+        while self._settled < mark:
+            if self._news is not None:  # one is at it; all that wait for it wake at once
+                await self._news.wait()
+                continue
+            self._news = news = anyio.Event()
+            try:
+                await anyio.lowlevel.checkpoint()  # all that are awake stage what they have first
                 group = self._writing or self._close_group()
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(self._write_once, group)
                 self._settle(group)
-                if group.failure is not None and group.mark >= mark:
-                    self._hear(run)
-                    raise group.failure
+            finally:  # a task that is cancelled here leaves the group to the next one
+                self._news = None
+                news.set()
+            if group.failure is not None and group.mark >= mark:
+                self._hear(run)
+                raise group.failure
         if (error := self._hear(run)) is not None:
             raise error
-        edge = self._frontier
-        return Receipt(size=edge.size, root=edge.root().hex())
+        if self._receipt is None:
+            edge = self._frontier
+            self._receipt = Receipt(size=edge.size, root=edge.root().hex())
+        return self._receipt
 
     def _close_group(self) -> _Group:
         """What was staged so far becomes the group that is written now."""
@@ -241,7 +257,7 @@ class SqlLedger:
 
     def _settle(self, group: _Group) -> None:
         """Take note of what became of a group; contents that were not written wait for the next."""
-        self._settled, self._writing = group.mark, None
+        self._settled, self._writing, self._receipt = group.mark, None, None
         self._lost |= group.refused
         self._unheard |= group.refused
         if group.failure is not None and group.contents:
@@ -263,8 +279,7 @@ class SqlLedger:
                 self._connection = self._engine.connect().execution_options(writes=True)
             connection = self._connection
             with connection.begin():
-                edge = sa.select(ledger_table.c.size, ledger_table.c.peaks)
-                size, peaks = connection.execute(edge).one()
+                size, peaks = connection.exec_driver_sql(_EDGE).one()
                 if size != self._frontier.size or not size:
                     self._known.clear()
                     self._frontier = Frontier(size, _cut(peaks))
@@ -276,18 +291,13 @@ class SqlLedger:
                     kept = [(name, *content) for name, content in group.contents.items()]
                     new = connection.exec_driver_sql(_KEEP, kept).rowcount
                 if rows:
-                    connection.execute(sa.insert(events_table), rows)
-                    connection.execute(
-                        sa.update(ledger_table).values(
-                            size=frontier.size, peaks=b"".join(frontier.peaks)
-                        )
-                    )
+                    connection.exec_driver_sql(_APPEND, rows)
+                    grown = (frontier.size, b"".join(frontier.peaks))
+                    connection.exec_driver_sql(_GROW, grown)
                     if self._signer is not None:
                         head = Checkpoint(self.origin, frontier.size, frontier.root())
-                        connection.execute(
-                            sa.insert(checkpoints_table),
-                            [{"size": frontier.size, "note": head.signed(self._signer)}],
-                        )
+                        note = head.signed(self._signer)
+                        connection.exec_driver_sql(_SIGN, (frontier.size, note))
             self._frontier, self._known = frontier, known
             if new == len(group.contents):  # of one that was there it may be that it was redacted
                 for name, (_, data) in group.contents.items():
@@ -299,7 +309,7 @@ class SqlLedger:
         group: _Group,
         frontier: Frontier,
         known: dict[RunId, tuple[int | None, int]],
-    ) -> list[dict[str, Any]]:
+    ) -> list[tuple[int, int, int, bytes, bytes]]:
         """The rows of a group's events; a run with one event out of turn is refused whole."""
         for run, (other, following) in group.fences.items():
             if _place(connection, other)[1] != following:
@@ -316,7 +326,7 @@ class SqlLedger:
                     f"run {run}: event {seq} was to be written, but {following} comes next; "
                     "another process carries this run"
                 )
-        rows: list[dict[str, Any]] = []
+        rows: list[tuple[int, int, int, bytes, bytes]] = []
         for run, seq, leaf, data in group.events:
             if run in group.refused:
                 known.pop(run, None)
@@ -325,9 +335,7 @@ class SqlLedger:
             if number is None:
                 number = _number(connection, run)
                 known[run] = (number, following)
-            rows.append(
-                {"index": frontier.size, "run": number, "seq": seq, "leaf": leaf, "data": data}
-            )
+            rows.append((frontier.size, number, seq, leaf, data))
             frontier.append(leaf)
         return rows
 
