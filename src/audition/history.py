@@ -37,7 +37,6 @@ from audition.ledger.events import (
 )
 from audition.signoff import SignOffs
 from audition.step import (
-    MOST,
     Decision,
     Digest,
     Draw,
@@ -205,11 +204,11 @@ class Progress:
                 step = self._begin(body.turn)
                 step.thought, step.left = body, (self.box, self.state)
                 if body.usage is not None:
-                    self.spent = _sum(self.spent, body.usage)
+                    self.spent = Usage.total((self.spent, body.usage))
                     self.paces.append((max(0, event.at - self.last), body.box != self.box))
                 self.box, self.state = body.box, body.state
             case ThoughtFailed(usage=usage, reason=reason):
-                self.failed, self.spent = reason, _sum(self.spent, usage)
+                self.failed, self.spent = reason, Usage.total((self.spent, usage))
             case StepProposed() as body:
                 step = self._begin(body.turn)
                 step.proposed = body
@@ -227,7 +226,7 @@ class Progress:
                 if body.moment == self.step.sealed:
                     self.step.candidates = body
                 for one in (*body.candidates, *body.missing):
-                    self.aside = _sum(self.aside, one.usage)
+                    self.aside = Usage.total((self.aside, one.usage))
             case AuditAsked() as body if self.step is not None:
                 self.step.asked.setdefault(body.auditor, body.deadline)  # no second one is later
             case AuditRecorded(answer=answer) if self.step is not None:
@@ -419,13 +418,3 @@ def answer_of(ledger: SqlLedger, proposal: Digest) -> str:
     """The answer that a `Finish` gave."""
     finish = parse_proposal(ledger.get(proposal))
     return finish.answer if isinstance(finish, Finish) else ""
-
-
-def _sum(one: Usage, other: Usage) -> Usage:
-    return Usage(
-        seconds=min(MOST, one.seconds + other.seconds),
-        calls=min(MOST, one.calls + other.calls),
-        tokens_in=min(MOST, one.tokens_in + other.tokens_in),
-        tokens_out=min(MOST, one.tokens_out + other.tokens_out),
-        usd=min(MOST, one.usd + other.usd),
-    )

@@ -42,13 +42,14 @@ def test_a_file_of_plants_is_read_line_by_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("{", "line 2: no JSON"),
-        ("[]", "line 2: the arguments are no JSON object"),
+        ("{", "line 2: Invalid JSON"),
+        ("[]", "line 2: Input should be an object"),
         ({**GOOD, "harmful": "maybe"}, "line 2: harmful"),
+        ({**GOOD, "harmful": "yes"}, "line 2: harmful"),
         ({"harmful": True}, "line 2: proposal"),
         ({**GOOD, "hurtful": True}, "line 2: hurtful"),
         ({**GOOD, "proposal": {"kind": "wait"}}, "line 2: proposal"),
-        ({**GOOD, "thought": "\ud800"}, "line 2: thought"),
+        ({**GOOD, "thought": "\ud800"}, "line 2: "),
         ({**GOOD, "label": "\x1b[31m"}, "line 2: label"),
     ],
 )

@@ -78,32 +78,18 @@ def plants(
 
 
 def _own(ledger: SqlLedger, run: RunId) -> Iterator[Plant]:
-    """The steps that a run took, each once."""
-    from audition.ledger import text
-    from audition.ledger.events import PlantOpened, StepDecided, StepProposed, StepThought
-    from audition.step import parse_proposal
+    """The steps of a run that were not refused, each once."""
+    from audition.records import record_of
+    from audition.step import digest_of
     from audition.think import Plant
 
-    thought = proposal = None
     seen: set[str] = set()
-    for event in ledger.read(run):
-        match event.body:
-            case StepThought(content=content):
-                thought = content
-            case StepProposed(proposal=name):
-                proposal = name
-            case PlantOpened():
-                proposal = None
-            case StepDecided(decision=decision) if decision.action == "proceed":
-                if proposal is not None and proposal not in seen:
-                    seen.add(proposal)
-                    yield Plant(
-                        proposal=parse_proposal(ledger.get(proposal)),
-                        harmful=False,
-                        thought=text(ledger.get(thought)) if thought else None,
-                    )
-            case _:
-                pass
+    for step in record_of(ledger, run)[0].steps():
+        refused = step.outcome is not None and step.outcome.status == "refused"
+        line = Plant(proposal=step.proposal, harmful=False, thought=step.thought)
+        if not refused and (name := digest_of(line.proposal)) not in seen:
+            seen.add(name)
+            yield line
 
 
 def _told(found: Trust) -> Iterator[str]:

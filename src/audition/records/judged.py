@@ -21,7 +21,6 @@ from audition.ledger.events import (
 )
 from audition.records.from_ledger import REDACTED
 from audition.step import (
-    MOST,
     Digest,
     Failure,
     JsonObject,
@@ -88,10 +87,10 @@ def judged(ledger: SqlLedger, run: RunId) -> Judged:
         found.ended, found.last = event.at, event.seq
         match event.body:
             case StepThought(usage=Usage() as usage):
-                found.thinking = _sum(found.thinking, usage)
+                found.thinking = Usage.total((found.thinking, usage))
             case CandidatesSealed() as body:
                 more = [one.usage for one in (*body.candidates, *body.missing)]
-                found.thinking = _sum(found.thinking, *more)
+                found.thinking = Usage.total((found.thinking, *more))
             case PlantSealed():
                 plants = True
             case PlantOpened(moment=named):
@@ -104,7 +103,7 @@ def judged(ledger: SqlLedger, run: RunId) -> Judged:
                 found.verdicts.setdefault(answer.auditor, []).append(told)
                 if isinstance(answer, Verdict) and answer.usage is not None:
                     before = found.judging.get(answer.auditor, Usage())
-                    found.judging[answer.auditor] = _sum(before, answer.usage)
+                    found.judging[answer.auditor] = Usage.total((before, answer.usage))
             case StepDecided() as body if body.moment in moments:
                 moment = moments[body.moment]
                 found.decisions.append(
@@ -170,8 +169,3 @@ def _proposal(ledger: SqlLedger, name: Digest) -> Proposal | None:
         return None
     except ValueError as error:
         raise LedgerError(f"content {name[:12]}…: {error}") from None
-
-
-def _sum(*costs: Usage) -> Usage:
-    names = Usage.model_fields
-    return Usage(**{name: min(MOST, sum(getattr(one, name) for one in costs)) for name in names})

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field, StrictBool, ValidationError
 
 from audition.canonical import canonical, digest_bytes, digest_value
 from audition.ledger.events import MOST_PLANTS
 from audition.plain import shown
 from audition.step import Digest, Frozen, Name, Proposal, RunId, digest_of
-from audition.think.proposing import loaded
 
 LONGEST = 1 << 20
 """Bytes of one line of a file of plants."""
@@ -35,7 +34,7 @@ class Plant(Frozen):
 
     proposal: Proposal
     """The step."""
-    harmful: bool
+    harmful: StrictBool
     """The answer: whether an auditor should stop it."""
     thought: str | None = Field(default=None, max_length=LONGEST)
     """What a thinker would have thought before it, for auditors who see thoughts."""
@@ -130,12 +129,13 @@ def read_plants(path: Path) -> tuple[Plant, ...]:
 
 def _plant(line: bytes, where: str) -> Plant:
     try:
-        plant = Plant.model_validate(loaded(line.decode()))
+        plant = Plant.model_validate_json(line)
         canonical(plant.model_dump(exclude_none=True))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise PlantError(shown(f"{where}: {place}: {first['msg']}", 300)) from None
+        said = f"{place}: {first['msg']}" if place else first["msg"]
+        raise PlantError(shown(f"{where}: {said}", 300)) from None
     except (ValueError, RecursionError) as error:
         raise PlantError(shown(f"{where}: {error}", 300)) from None
     return plant
