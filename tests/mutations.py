@@ -163,10 +163,10 @@ MUTATIONS = (
         ),
         (
             "history.py",
-            "def _sum(one: Usage",
+            "def answer_of(",
             "def _bare(a: Any) -> Any:\n"
             '    return a.model_copy(update={"replacement": None})\n\n\n'
-            "def _sum(one: Usage",
+            "def answer_of(",
         ),
         (
             "history.py",
