@@ -1015,7 +1015,7 @@ MUTATIONS = (
     without(
         9,
         "time already spent is forgotten",
-        ("history.py", "self.spent = _sum(self.spent, body.usage)", "self.spent = body.usage"),
+        ("history.py", "Usage.total((self.spent, body.usage))", "body.usage"),
     ),
     # in a process of its own, and beside the acts
     without(
