@@ -450,7 +450,7 @@ def test_a_group_that_is_named_may_connect_and_yet_only_callers_are_heard(tmp_pa
         why = f"user {os.getuid()} is not among the callers of this executor"
         with pytest.raises(SetupError, match=why):
             closed.remote()
-        assert said(closed, b"") == {"refused": why}
+        assert said(closed) == {"refused": why}
 
 
 def said(executors: Executors, *parts: bytes, hang_up: bool = True) -> dict[str, Any]:
