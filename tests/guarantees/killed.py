@@ -39,18 +39,11 @@ from audition.step import (
     Words,
 )
 from audition.waiting import settle, waiting
+from databases import place
 from rehearsal import Note, Says, carried, note, project, red
 
 RUN = "d" * 32
-ADDRESS = "address"
-"""File that says where the ledger of a folder's run is, where it is not in the folder."""
 SETTLED_BY = "tester"
-
-
-def place(folder: Path) -> str:
-    """Where the ledger of a folder's run is."""
-    file = folder / ADDRESS
-    return file.read_text() if file.exists() else str(folder / "ledger.db")
 
 
 class Instants:

@@ -19,7 +19,7 @@ from typing import Any
 
 import anyio
 import pytest
-from killed import ADDRESS, RUN, SETTLED_BY, place
+from killed import RUN, SETTLED_BY
 from sqlalchemy.exc import ProgrammingError
 
 import audition.history
@@ -55,7 +55,7 @@ from audition.step import (
 )
 from audition.verify import verify
 from audition.waiting import NotWaiting, answer, settle, waiting
-from databases import ask
+from databases import ADDRESS, ask, place
 from rehearsal import Absent, Note, Plays, Says, bodies, carried, kinds, note, project, written
 from servers.postgres import Server
 

@@ -137,10 +137,11 @@ def test_a_signature_must_be_the_trusted_keys_own_and_not_only_bear_its_name(pat
 
 def test_content_that_reads_well_must_still_be_what_its_name_says(path: str) -> None:
     contents = ask(path, "SELECT digest, data FROM contents WHERE salt IS NULL")
+    other = b"another text".hex()
     name = next(digest for digest, data in contents if not data.startswith((b"{", b"[")))
     forge(
         path,
-        f"UPDATE contents SET data = x'{b'another text'.hex()}' WHERE digest = x'{name.hex()}'",
+        f"UPDATE contents SET data = x'{other}' WHERE digest = x'{name.hex()}'",
     )
     found = verify(path, TRUSTED)
     assert not found.ok and "altered" in str(found.first_bad)

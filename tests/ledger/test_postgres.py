@@ -219,6 +219,10 @@ async def test_a_commit_that_never_came_to_the_server_is_said_to_be_lost(
         assert stored(address) == []
         ledger.stage(event(0))
         await ledger.commit(RUN)
+        assert ledger._connection is not None
+        with ledger._connection.begin():  # as it was, and not as the next best one would be
+            level = ledger._connection.exec_driver_sql("SHOW transaction_isolation").scalar()
+            assert level == "read committed"
     assert len(stored(address)) == 1
     with SqlLedger.open(address) as ledger:
         assert ledger.get(content) == b"kept"
