@@ -45,6 +45,8 @@ _UNSURE = re.compile(
     rb"[:\[,](?:null|(-?[0-9]++)\.0(?=[,\]}])"
     rb"|(-?)([0-9])(?:\.([0-9]++))?e-([56])(?=[,\]}])|-?[0-9]++(?:\.[0-9]++)?[eE])"
 )
+_WHOLE = re.compile(rb"\.0(?=[,\]}])")
+_INTEGER = re.compile(rb"[:\[,](-?[0-9]{1,15})\Z")
 _UNSIGNED = b"e+" not in orjson.dumps(1e16)  # some versions write large exponents without a sign
 _EXPONENT = re.compile(rb"(?:^|[:\[,])-?[0-9]++(?:\.[0-9]++)?[eE]")
 _ASTRAL = re.compile(rb"[\xf0-\xf4]")
@@ -69,14 +71,24 @@ def canonical(value: Any) -> bytes:
         out = orjson.dumps(value, option=_FAST)
     except TypeError:
         return _exact(value)
-    if out[0] not in b"{[" or (b"~" in out and b'"~' in out) or _reordered(out):
+    if (  # one byte is found many times faster than two
+        out[0] not in b"{["
+        or (b"~" in out and b'"~' in out)
+        or not (out.isascii() or _in_order(out))
+    ):
         return _exact(value)
-    if _unsure(out):
-        sure = _as_written(out)
+    unsure = (  # a null (maybe a NaN) or an exponent may stand in it
+        b"null" in out
+        or (b"-" in out and b"e-" in out)
+        or (b"+" in out and b"e+" in out)
+        or _UNSIGNED
+    )
+    if unsure or (b"." in out and b".0" in out):
+        sure = _as_written(out) if unsure or b"\\" in out else _shortened(out)
         if sure is None:
             return _exact(value)
         out = sure
-    if _depth(out) > MAX_DEPTH:
+    if out.count(b"{") + out.count(b"[") > MAX_DEPTH and _depth(out) > MAX_DEPTH:
         raise CanonicalError(f"nested deeper than {MAX_DEPTH} levels")
     return out
 
@@ -119,20 +131,30 @@ def _exact(value: Any) -> bytes:
     held: list[bytes] = []  # bytes, written as their number first: what is long is looked at once
     plain = _plain(value, 0, held)
     out = orjson.dumps(plain, option=_FAST)
-    if _EXPONENT.search(out) or _reordered(out):
+    if _EXPONENT.search(out) or not _in_order(out):
         out = rfc8785.dumps(plain)
     return _PLACE.sub(lambda place: held[int(place[1])], out) if held else out
 
 
-def _unsure(out: bytes) -> bool:
-    """Whether a null (maybe a NaN), a whole float or an exponent may stand in it."""
-    return (  # one byte is found many times faster than two
-        (b"." in out and b".0" in out)
-        or b"null" in out
-        or (b"-" in out and b"e-" in out)
-        or (b"+" in out and b"e+" in out)
-        or _UNSIGNED
-    )
+def _shortened(out: bytes) -> bytes | None:
+    """The same with whole floats as the integers that they are there, as `_as_written` has it.
+
+    For what holds no backslash, no null and no exponent: only the whole floats are looked at.
+    """
+    parts: list[bytes] = []
+    end = quotes = seen = 0
+    for found in _WHOLE.finditer(out):
+        point = found.start()
+        quotes += out.count(b'"', seen, point)
+        seen = point
+        if quotes % 2:  # within a string
+            continue
+        number = _INTEGER.search(out, max(0, point - 17), point)
+        if number is None:  # perhaps beyond MAX_SAFE
+            return None
+        parts += (out[end : number.start(1)], b"0" if number[1] == b"-0" else number[1])
+        end = found.end()
+    return b"".join((*parts, out[end:])) if parts else out
 
 
 def _as_written(out: bytes) -> bytes | None:
@@ -163,9 +185,9 @@ def _as_written(out: bytes) -> bytes | None:
     return b"".join((*parts, out[end:])) if parts else out
 
 
-def _reordered(out: bytes) -> bool:
-    """Whether keys may sort otherwise by UTF-16, as RFC 8785 asks, than by UTF-8."""
-    return not out.isascii() and bool(_ASTRAL.search(out)) and bool(_LATE.search(out))
+def _in_order(out: bytes) -> bool:
+    """Whether keys sort by UTF-16, as RFC 8785 asks, as they do by UTF-8."""
+    return not (_ASTRAL.search(out) and _LATE.search(out))
 
 
 def _plain(value: Any, depth: int, held: list[bytes]) -> Any:

@@ -26,7 +26,7 @@ from audition.ledger.events import (
 )
 from audition.model import ModelAway
 from audition.opening import Terms
-from audition.step import Digest, Failure, Moment, Proposal, digest_of, now, parse_proposal
+from audition.step import Digest, Failure, Moment, Proposal, now, parse_proposal
 from audition.taking_up import Standing
 from audition.think import Plant
 from audition.thinking import Before, kept, parts, think
@@ -73,7 +73,8 @@ class Stages:
                 state=progress.state if saved is None else run.journal.put(saved),
                 usage=had.usage,
             )
-            proposed = self._proposed(written.turn, 0, had.thought.proposal)
+            proposal = run.journal.put(had.proposal)
+            proposed = StepProposed(turn=written.turn, proposal=proposal, what=had.what)
         except (Left, ModelAway):
             raise
         except Exception as error:  # noqa: BLE001  whatever went wrong, the thinker did not propose
@@ -118,8 +119,7 @@ class Stages:
         """Freeze the moment, and record what the lottery says of its step."""
         assert step.proposed is not None
         run, terms, progress = self._standing, self._terms, self._standing.progress
-        proposal = parse_proposal(run.ledger.get(step.proposed.proposal))
-        executor = terms.executor(proposal)
+        proposal = run.proposal(step.proposed.proposal)
         moment = Moment(
             run=run.run,
             turn=step.turn,
@@ -130,7 +130,7 @@ class Stages:
             proposal=step.proposed.proposal,
             thought=step.thought.content if step.thought else None,
             box=progress.box,
-            tool=digest_of(executor.schema) if executor else None,
+            tool=terms.tool(proposal),
             restrictions=terms.opened.restrictions,
             reviewers=terms.reviewers,
             by=step.proposed.by if progress.signoffs.people else None,

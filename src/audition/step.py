@@ -92,12 +92,19 @@ class Usage(Frozen):
     @classmethod
     def total(cls, costs: Iterable[Usage]) -> Usage:
         """What several things cost together; no sum goes beyond `MOST`."""
-        listed = list(costs)
+        seconds = calls = tokens_in = tokens_out = usd = 0
+        for one in costs:
+            seconds += one.seconds
+            calls += one.calls
+            tokens_in += one.tokens_in
+            tokens_out += one.tokens_out
+            usd += one.usd
         return cls(
-            **{
-                name: min(MOST, sum(getattr(one, name) for one in listed))
-                for name in cls.model_fields
-            }
+            seconds=min(MOST, seconds),
+            calls=min(MOST, calls),
+            tokens_in=min(MOST, tokens_in),
+            tokens_out=min(MOST, tokens_out),
+            usd=min(MOST, usd),
         )
 
 

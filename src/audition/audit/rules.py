@@ -95,10 +95,10 @@ class Rules:
 
     async def audit(self, view: View) -> Verdict:
         """Judge the proposal alone."""
-        return self.judge(view)
+        return self.at_once(view)
 
-    def judge(self, view: View) -> Verdict:
-        """As `audit`, for callers that do not wait."""
+    def at_once(self, view: View) -> Verdict:
+        """As `audit`, which waits for nothing."""
         assert view.proposal is not None
         matches = list(self._matches(view.proposal))
         words = None

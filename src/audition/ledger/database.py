@@ -19,6 +19,9 @@ from audition.ledger.events import FORMAT
 MAX_CONTENT = 1 << 26
 """Largest piece of content, in bytes."""
 
+LOG = 4000
+"""Pages of the log from which they are moved into the file: most are written anew before that."""
+
 metadata = sa.MetaData()
 ledger_table = sa.Table(
     "ledger",
@@ -219,6 +222,7 @@ def _prepare(connection: Any, _: object) -> None:
     connection.isolation_level = None  # transactions are begun below, never guessed by the driver
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_CONTENT + (1 << 20))
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {LOG}")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA secure_delete = ON")
     connection.execute("PRAGMA trusted_schema = OFF")
