@@ -31,6 +31,9 @@ from audition.taking_up import Standing
 from audition.think import Plant
 from audition.thinking import Before, kept, parts, think
 
+QUICK = 0.01
+"""Seconds of thinking below which an outcome is made durable with the step that follows it."""
+
 ATTEMPTS = 8
 """Replacements of one step before the run fails."""
 
@@ -177,8 +180,17 @@ class Stages:
             raise Refused("no executor for this tool")
         outcome = await perform(ticket, record, executor, step.moment, run.journal)
         step.started = True
+        thought = step.thought
         run.log(finished(issuing.ticket, outcome, run.journal))
-        await run.journal.commit()
+        if not self._keeps(thought):
+            await run.journal.commit()
+
+    def _keeps(self, thought: StepThought | None) -> bool:
+        """Whether an outcome may wait for the run's next commit, which comes before whatever leaves
+        this process: its thinker thinks here, and thought quickly so far."""
+        if getattr(self._terms.project.thinker, "outside", True):
+            return False
+        return thought is not None and thought.usage is not None and thought.usage.seconds < QUICK
 
     def doubt(self, step: Pending) -> None:
         """Say of an act that was begun elsewhere that nobody knows what came of it."""

@@ -15,7 +15,8 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, model_validator
 
-from audition.canonical import canonical, digest_bytes, loads
+from audition.canonical import canonical, canonical_fields, digest_bytes, loads
+from audition.shape import fixed
 
 Digest: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """SHA-256 as 64 hexadecimal digits (half of HMAC-SHA-512 under a salt for private content)."""
@@ -50,7 +51,8 @@ class Frozen(BaseModel):
 
     def canonical(self) -> bytes:
         """The canonical bytes of this value."""
-        return canonical(self.__pydantic_serializer__.to_python(self, exclude_none=True))
+        fields = self.__pydantic_serializer__.to_python(self, exclude_none=True)
+        return canonical_fields(fields) if fixed(type(self)) else canonical(fields)
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
@@ -680,15 +682,15 @@ class Event(Frozen):
 
     def canonical(self) -> bytes:
         """Canonical bytes: `{"at", "body", "kind", "run", "seq"}`."""
-        return canonical(
-            {
-                "at": self.at,
-                "body": self.body.__pydantic_serializer__.to_python(self.body, exclude_none=True),
-                "kind": self.body.kind,
-                "run": self.run,
-                "seq": self.seq,
-            }
-        )
+        body = self.body
+        fields = {
+            "at": self.at,
+            "body": body.__pydantic_serializer__.to_python(body, exclude_none=True),
+            "kind": body.kind,
+            "run": self.run,
+            "seq": self.seq,
+        }
+        return canonical_fields(fields) if fixed(type(body)) else canonical(fields)
 
 
 class Receipt(Frozen):

@@ -58,6 +58,8 @@ class Scripted:
         ValueError: a line names what nothing stands for, such as `$stdot`.
     """
 
+    outside = False
+    """It thinks in this process and in the box, and nobody else hears of it."""
     stateless = True
     """All that it knows is in the call and in the box, so that a second call is as the first."""
 
