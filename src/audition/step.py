@@ -290,7 +290,7 @@ def after(history: Digest, entry: Mapping[str, Any]) -> Digest:
     where `action` is the decision and absent digests are left out. Turns of one recorded message
     (parallel calls) share the history before it and enter the chain one after the other.
     """
-    return digest_bytes(canonical({"after": history, **entry}))
+    return digest_bytes(canonical_fields({"after": history, **entry}))
 
 
 class Turn(Frozen):
