@@ -80,7 +80,7 @@ def view(
 async def ask(auditor: Auditor, shown: View, *, seconds: float | None = None) -> Verdict | Failure:
     """Ask, and take whatever happens as an answer.
 
-    An auditor that waits for nothing may have `at_once` beside `audit`; it is asked that way.
+    An auditor that waits for nothing may have `judge` beside `audit`: that is called then.
 
     Args:
         auditor: who judges.
@@ -106,8 +106,8 @@ async def ask(auditor: Auditor, shown: View, *, seconds: float | None = None) ->
     had = NOTHING
     due = math.inf if seconds is None else time.monotonic() + seconds
     try:
-        if at_once := getattr(auditor, "at_once", None):
-            answer = at_once(shown)
+        if judge := getattr(auditor, "judge", None):
+            answer = judge(shown)
         else:
             with anyio.move_on_after(seconds):
                 try:

@@ -44,9 +44,9 @@ class Form:
 
     async def audit(self, view: View) -> Verdict:
         """Suspicion 1 with the reason, or 0."""
-        return self.at_once(view)
+        return self.judge(view)
 
-    def at_once(self, view: View) -> Verdict:
+    def judge(self, view: View) -> Verdict:
         """As `audit`, which waits for nothing."""
         assert view.proposal is not None
         wrong = self.amiss(view.proposal, view.moment.place)

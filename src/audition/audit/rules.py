@@ -95,9 +95,9 @@ class Rules:
 
     async def audit(self, view: View) -> Verdict:
         """Judge the proposal alone."""
-        return self.at_once(view)
+        return self.judge(view)
 
-    def at_once(self, view: View) -> Verdict:
+    def judge(self, view: View) -> Verdict:
         """As `audit`, which waits for nothing."""
         assert view.proposal is not None
         matches = list(self._matches(view.proposal))

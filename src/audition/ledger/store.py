@@ -51,6 +51,10 @@ _APPEND = 'INSERT INTO events ("index", run, seq, leaf, data) VALUES (?, ?, ?, ?
 _GROW = "UPDATE ledger SET size = ?, peaks = ?"
 _SIGN = "INSERT INTO checkpoints (size, note) VALUES (?, ?)"
 _EDGE = "SELECT size, peaks FROM ledger"
+_READ = """
+SELECT data FROM events WHERE run = (SELECT id FROM runs WHERE name = ?) AND seq > ?
+ORDER BY seq LIMIT 500
+"""
 _FETCH = "SELECT salt, data FROM contents WHERE digest = ?"
 
 
@@ -406,13 +410,7 @@ class SqlLedger:
         """The committed events of a run with `seq > after`, in order, a page at a time."""
         while True:
             with plainly(self._engine.url.database), self._engine.connect() as connection:
-                page = connection.execute(
-                    sa.select(events_table.c.data)
-                    .join(runs_table, runs_table.c.id == events_table.c.run)
-                    .where(runs_table.c.name == bytes.fromhex(run), events_table.c.seq > after)
-                    .order_by(events_table.c.seq)
-                    .limit(500)
-                ).all()
+                page = connection.exec_driver_sql(_READ, (bytes.fromhex(run), after)).all()
             for (data,) in page:
                 try:
                     event = parse_event(data, strict=False)
