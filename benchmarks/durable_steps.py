@@ -1,0 +1,362 @@
+"""Gated, durable steps: ours against LangGraph and DBOS, alternately in one run, and the floor.
+
+    python benchmarks/durable_steps.py [--quick] [--json] [--only SECTION,...]
+
+What each section measures, 64 runs at once unless it says otherwise, all on SQLite (WAL,
+synchronous FULL), each repetition on fresh files in one folder, the systems in turn (A B C A B C
+...), medians:
+
+acts: a script proposes, one rule judges, an executor that does nothing performs. Every system makes
+    the decision durable before the act, and what came of the act before the next step.
+approvals: what is proposed waits for a person; a verdict is signed in another task; the run is
+    taken up again and the act done. Ours is read back from the database: each time the run is put
+    down, and carried on from its events alone.
+alone: acts of one run, nothing beside it with which it could share a sync.
+delayed: acts and approvals, ours and LangGraph, while every fsync and fdatasync takes 3.3 ms.
+syncs: fsync and fdatasync calls an act, counted by strace, at 64 runs and alone.
+
+Each system stands in a process of its own (`benchmarks/durable/`), which says how it is set up. The
+floor is the same rows written by plain `sqlite3`. Peers take `pip install 'audition[bench]'`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+HERE = Path(__file__).parent / "durable"
+SCRIPTS = {
+    "audition": "ours.py",
+    "langgraph": "on_langgraph.py",
+    "dbos": "on_dbos.py",
+    "floor": "floor.py",
+}
+VARIANTS = {"langgraph": ("threads", "async"), "dbos": ("threads", "async")}
+"""How a peer can carry many runs at once; each is tried, and the faster is measured."""
+
+RUNS = 64
+DELAY_MS = 3.3
+CALLS = "fsync,fdatasync,sync_file_range,msync,sync,syncfs"
+
+Figures = dict[str, Any]
+
+
+class Size(NamedTuple):
+    """How much is measured; steps are those of each run."""
+
+    repetitions: int
+    acts: int
+    approvals: int
+    alone: int
+    slow_repetitions: int
+    """Repetitions while syncs are delayed."""
+    slow_acts: int
+    slow_approvals: int
+    traced: int
+
+
+QUICK = Size(3, 10, 3, 100, 1, 6, 2, 20)
+FULL = Size(7, 40, 8, 1000, 3, 12, 4, 40)
+
+
+class Skipped(Exception):
+    """This cannot be measured here; says why."""
+
+
+class System:
+    """One system in its own process."""
+
+    def __init__(
+        self, name: str, *, before: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    ) -> None:
+        quiet = {"LANGSMITH_TRACING": "false", "LANGCHAIN_TRACING_V2": "false"}
+        self.name = name
+        self._process = subprocess.Popen(
+            [*before, sys.executable, str(HERE / SCRIPTS[name])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | quiet | dict(environment or {}),
+        )
+        self.versions: dict[str, str] | None = None
+
+    def ask(self, **task: Any) -> Figures:
+        """Have it do a task.
+
+        Raises:
+            Skipped: it does not stand here, or fell over it.
+        """
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            if self.versions is None:
+                self.versions = json.loads(self._process.stdout.readline())
+            self._process.stdin.write(json.dumps(task) + "\n")
+            self._process.stdin.flush()
+            return json.loads(self._process.stdout.readline())
+        except (OSError, ValueError):
+            raise Skipped(f"{self.name} ended; standard error says why") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.stdin.close()  # type: ignore[union-attr]
+        self._process.wait()
+        self._process.stdout.close()  # type: ignore[union-attr]
+
+
+class Bench:
+    """What the sections share: the disk, the size, and what was found out on the way."""
+
+    def __init__(self, folder: Path, size: Size, stack: ExitStack) -> None:
+        self.folder, self.size = folder, size
+        self.versions: dict[str, str] = {}
+        self.skipped: dict[str, str] = {}
+        self._stack = stack
+        self._standing: dict[str, System] = {}
+        self._files = 0
+        self._variants: dict[tuple[str, str, int], str] = {}
+
+    def systems(self, *names: str) -> list[System]:
+        """Systems as they are, which stand until the end; those that are new start together."""
+        for name in names:
+            if name not in self._standing:
+                self._standing[name] = self._stack.enter_context(System(name))
+        return [self._standing[name] for name in names]
+
+    def fresh(self) -> str:
+        """The path of a database that is not there yet."""
+        self._files += 1
+        return str(self.folder / f"{self._files}.db")
+
+    def once(self, system: System, what: str, runs: int, steps: int, **more: Any) -> Figures:
+        """One repetition of one system; its figures, with acts a second."""
+        task = {"what": what, "runs": runs, "steps": steps, "path": self.fresh()}
+        variant = more.setdefault("variant", self._variants.get((system.name, what, runs)))
+        figures = system.ask(**task, **more)
+        self.versions |= system.versions or {}
+        rate = figures["count"] / figures["seconds"]
+        return figures | {"path": task["path"], "variant": variant, "per_second": rate}
+
+    def choose(self, system: System, what: str, runs: int, steps: int) -> None:
+        """Warm a system up, and settle which of its variants is measured, unless that is known."""
+        known = self._variants.get((system.name, what, runs))
+        rates: dict[str, float] = {}
+        for variant in (known,) if known else VARIANTS.get(system.name, ("",)):
+            self.once(system, what, min(runs, 4), 1, variant=variant)
+            if not known:
+                rates[variant] = self.once(system, what, runs, steps, variant=variant)["per_second"]
+        if rates:
+            self._variants[system.name, what, runs] = max(rates, key=lambda one: rates[one])
+            say(f"  {system.name}: " + ", ".join(f"{one} {rates[one]:.0f}/s" for one in rates))
+
+    def alternately(
+        self, systems: Sequence[System], what: str, runs: int, steps: int, repetitions: int
+    ) -> Figures:
+        """The systems in turn, and then what came of it."""
+        found: dict[str, list[Figures]] = {system.name: [] for system in systems}
+        standing = list(systems)
+        for system in systems:
+            try:
+                if system.name != "floor":
+                    self.choose(system, what, runs, max(1, steps // 4))
+            except Skipped as why:
+                self.skipped[f"{what}: {system.name}"] = str(why)
+                standing.remove(system)
+        for _ in range(repetitions):
+            written = ""
+            for system in standing:
+                of = {"of": written} if system.name == "floor" else {}
+                one = self.once(system, what, runs, steps, **of)
+                written = one["path"] if system.name == "audition" else written
+                found[system.name].append(one)
+            self.clear()
+        return {"runs": runs, "steps": steps} | summed(found)
+
+    def clear(self) -> None:
+        """Remove what was written so far."""
+        for path in self.folder.glob("*.db*"):
+            path.unlink()
+
+    def sync_ms(self, system: System) -> float:
+        """What a sync costs in this system's process."""
+        return round(system.ask(what="sync", path=self.fresh())["sync_ms"], 2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="under 50 s on two cores")
+    parser.add_argument("--json", action="store_true", help="one object and nothing else")
+    parser.add_argument("--only", default=",".join(SECTIONS), help="which sections, with commas")
+    given = parser.parse_args()
+    chosen = given.only.split(",")
+    if unknown := set(chosen) - set(SECTIONS):
+        parser.error(f"--only: {sorted(unknown)[0]!r} is none of {', '.join(SECTIONS)}")
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        bench = Bench(Path(folder), QUICK if given.quick else FULL, stack)
+        sections: Figures = {}
+        for name in chosen:
+            say(f"{name} ({time.monotonic() - begun:.0f} s)")
+            try:
+                sections[name] = SECTIONS[name](bench)
+            except Skipped as why:
+                bench.skipped[name] = str(why)
+            bench.clear()
+    figures = {
+        "ratio": sections.get("acts", {}).get("ratio", {}),
+        **sections,
+        "skipped": bench.skipped,
+        "versions": bench.versions,
+        "seconds": round(time.monotonic() - begun, 1),
+    }
+    print(json.dumps(figures) if given.json else json.dumps(figures, indent=2))
+
+
+def acts(bench: Bench) -> Figures:
+    """Acts that one rule judges, and the floor."""
+    systems = bench.systems("audition", "langgraph", "dbos", "floor")
+    figures = bench.alternately(systems, "acts", RUNS, bench.size.acts, bench.size.repetitions)
+    return figures | {"sync_ms": bench.sync_ms(systems[0])}
+
+
+def approvals(bench: Bench) -> Figures:
+    """Acts that a person approves."""
+    systems = bench.systems("audition", "langgraph", "dbos")
+    size = bench.size
+    return bench.alternately(systems, "approvals", RUNS, size.approvals, size.repetitions)
+
+
+def alone(bench: Bench) -> Figures:
+    """Acts of one run."""
+    systems = bench.systems("audition", "langgraph", "dbos")
+    return bench.alternately(systems, "acts", 1, bench.size.alone, bench.size.repetitions)
+
+
+def delayed(bench: Bench) -> Figures:
+    """Acts and approvals while every sync takes long."""
+    shim = {"LD_PRELOAD": str(compiled(bench.folder))}
+    with ExitStack() as stack:
+        names = ("audition", "langgraph")
+        systems = [stack.enter_context(System(name, environment=shim)) for name in names]
+        costs = {system.name: bench.sync_ms(system) for system in systems}
+        if min(costs.values()) < DELAY_MS:
+            raise Skipped(f"the shim delays nothing: a sync took {min(costs.values())} ms")
+        steps = {"acts": bench.size.slow_acts, "approvals": bench.size.slow_approvals}
+        times = bench.size.slow_repetitions
+        return {"sync_ms": costs} | {
+            what: bench.alternately(systems, what, RUNS, many, times)
+            for what, many in steps.items()
+        }
+
+
+def syncs(bench: Bench) -> Figures:
+    """Syncs an act, at 64 runs and alone."""
+    log = bench.folder / "strace.log"
+    found: Figures = {"64": {}, "alone": {}}
+    for name in ("audition", "langgraph", "dbos"):
+        with System(name, before=traced(log)) as system:
+            try:
+                for where, runs, steps in (
+                    ("64", RUNS, bench.size.traced),
+                    ("alone", 1, bench.size.alone),
+                ):
+                    one = bench.once(system, "acts", runs, steps)
+                    made = counted(log, one["from"], one["to"])
+                    found[where][name] = round(made / one["count"], 3)
+            except Skipped as why:
+                bench.skipped[f"syncs: {name}"] = str(why)
+    return found
+
+
+SECTIONS: dict[str, Callable[[Bench], Figures]] = {
+    "acts": acts,
+    "approvals": approvals,
+    "alone": alone,
+    "delayed": delayed,
+    "syncs": syncs,
+}
+
+
+def summed(found: Mapping[str, Sequence[Figures]]) -> Figures:
+    """Medians over the repetitions, and ours as a multiple of each, repetition by repetition."""
+    told: Figures = {"ratio": {}, "range": {}}
+    for name, ones in found.items():
+        if not ones:
+            continue
+        rates = [one["per_second"] for one in ones]
+        cpu = [1e6 * one["cpu_seconds"] / one["count"] for one in ones]
+        told[name] = {"per_second": round(statistics.median(rates), 1)}
+        told[name] |= {"cpu_us": round(statistics.median(cpu), 1)}
+        told[name] |= {"variant": ones[0]["variant"]} if ones[0]["variant"] else {}
+        for what in ("events", "commits", "bytes"):
+            if what in ones[0]:
+                each = statistics.median(one[what] / one["count"] for one in ones)
+                told[name][f"{what}_per_act"] = round(each, 3)
+        if name != "audition" and found["audition"]:
+            ours = (one["per_second"] for one in found["audition"])
+            ratios = [our / rate for our, rate in zip(ours, rates, strict=True)]
+            told["ratio"][name] = round(statistics.median(ratios), 2)
+            told["range"][name] = [round(min(ratios), 2), round(max(ratios), 2)]
+    return told
+
+
+def compiled(folder: Path) -> Path:
+    """The library that delays syncs.
+
+    Raises:
+        Skipped: there is no compiler, or it does not compile.
+    """
+    if (compiler := shutil.which("cc")) is None:
+        raise Skipped("no C compiler (cc) for the shim that delays syncs")
+    library = folder / "slow_sync.so"
+    delay = f"-DDELAY_NS={int(DELAY_MS * 1e6)}"
+    command = [compiler, "-shared", "-fPIC", "-O2", delay, str(HERE / "slow_sync.c")]
+    done = subprocess.run(
+        [*command, "-o", str(library), "-ldl"], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise Skipped(f"cc cannot compile the shim: {done.stderr.strip().splitlines()[-1]}")
+    return library
+
+
+def traced(log: Path) -> list[str]:
+    """What a command stands behind so that its syncs are written to a log, with the time of day.
+
+    Raises:
+        Skipped: strace is missing, or may not trace here.
+    """
+    command = ["strace", "-f", "-qq", "-ttt", "--seccomp-bpf", f"-etrace={CALLS}", "-o", str(log)]
+    try:
+        subprocess.run([*command, "true"], check=True, capture_output=True)
+    except FileNotFoundError:
+        raise Skipped("no strace here; apt-get install strace") from None
+    except subprocess.CalledProcessError as error:
+        raise Skipped(f"strace cannot trace here: {error.stderr.decode()[:200]}") from None
+    return command
+
+
+def counted(log: Path, begun: float, ended: float) -> int:
+    """The syncs that began in that time."""
+    lines = (line.split(None, 2) for line in log.read_text().splitlines())
+    return sum(begun <= float(at) <= ended and not call.startswith("<...") for _, at, call in lines)
+
+
+def say(line: str) -> None:
+    """Progress, for whoever watches."""
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
