@@ -10,10 +10,12 @@ acts: a script proposes, one rule judges, an executor that does nothing performs
     the decision durable before the act, and what came of the act before the next step.
 approvals: what is proposed waits for a person; a verdict is signed in another task; the run is
     taken up again and the act done. Ours is read back from the database: each time the run is put
-    down, and carried on from its events alone.
+    down, and carried on from its events alone. `enrolled` (without --quick): the gate itself asks
+    for a signature under an enrolled key.
 alone: acts of one run, nothing beside it with which it could share a sync.
 delayed: acts and approvals, ours and LangGraph, while every fsync and fdatasync takes 3.3 ms.
-syncs: fsync and fdatasync calls an act, counted by strace, at 64 runs and alone.
+syncs: fsync and fdatasync calls an act, counted by strace, alone and (peers without --quick) at 64
+    runs.
 
 Each system stands in a process of its own (`benchmarks/durable/`), which says how it is set up. The
 floor is the same rows written by plain `sqlite3`. Peers take `pip install 'audition[bench]'`.
@@ -22,6 +24,7 @@ floor is the same rows written by plain `sqlite3`. Peers take `pip install 'audi
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -53,21 +56,21 @@ Figures = dict[str, Any]
 
 
 class Size(NamedTuple):
-    """How much is measured; steps are those of each run."""
+    """How much is measured, by section: steps of each run, and how often."""
 
-    repetitions: int
-    acts: int
-    approvals: int
-    alone: int
-    slow_repetitions: int
-    """Repetitions while syncs are delayed."""
-    slow_acts: int
-    slow_approvals: int
+    acts: tuple[int, int]
+    approvals: tuple[int, int]
+    alone: tuple[int, int]
+    slow_acts: tuple[int, int]
+    slow_approvals: tuple[int, int]
     traced: int
+    """Steps of each run while its syncs are counted."""
+    thorough: bool
+    """Whether the variants of peers are tried in each section, and whatever takes long is done."""
 
 
-QUICK = Size(3, 10, 3, 100, 1, 6, 2, 20)
-FULL = Size(7, 40, 8, 1000, 3, 12, 4, 40)
+QUICK = Size((10, 3), (3, 2), (100, 2), (6, 1), (2, 1), 20, False)
+FULL = Size((40, 5), (8, 5), (1000, 5), (12, 3), (4, 3), 40, True)
 
 
 class Skipped(Exception):
@@ -111,7 +114,8 @@ class System:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.stdin.close()  # type: ignore[union-attr]
+        with contextlib.suppress(BrokenPipeError):  # it has ended already
+            self._process.stdin.close()  # type: ignore[union-attr]
         self._process.wait()
         self._process.stdout.close()  # type: ignore[union-attr]
 
@@ -143,7 +147,7 @@ class Bench:
     def once(self, system: System, what: str, runs: int, steps: int, **more: Any) -> Figures:
         """One repetition of one system; its figures, with acts a second."""
         task = {"what": what, "runs": runs, "steps": steps, "path": self.fresh()}
-        variant = more.setdefault("variant", self._variants.get((system.name, what, runs)))
+        variant = more.setdefault("variant", self._known(system, what, runs))
         figures = system.ask(**task, **more)
         self.versions |= system.versions or {}
         rate = figures["count"] / figures["seconds"]
@@ -151,7 +155,7 @@ class Bench:
 
     def choose(self, system: System, what: str, runs: int, steps: int) -> None:
         """Warm a system up, and settle which of its variants is measured, unless that is known."""
-        known = self._variants.get((system.name, what, runs))
+        known = self._known(system, what, runs)
         rates: dict[str, float] = {}
         for variant in (known,) if known else VARIANTS.get(system.name, ("",)):
             self.once(system, what, min(runs, 4), 1, variant=variant)
@@ -162,9 +166,10 @@ class Bench:
             say(f"  {system.name}: " + ", ".join(f"{one} {rates[one]:.0f}/s" for one in rates))
 
     def alternately(
-        self, systems: Sequence[System], what: str, runs: int, steps: int, repetitions: int
+        self, systems: Sequence[System], what: str, runs: int, size: tuple[int, int]
     ) -> Figures:
         """The systems in turn, and then what came of it."""
+        steps, repetitions = size
         found: dict[str, list[Figures]] = {system.name: [] for system in systems}
         standing = list(systems)
         for system in systems:
@@ -183,6 +188,11 @@ class Bench:
                 found[system.name].append(one)
             self.clear()
         return {"runs": runs, "steps": steps} | summed(found)
+
+    def _known(self, system: System, what: str, runs: int) -> str | None:
+        if not self.size.thorough and (system.name, what, runs) not in self._variants:
+            return self._variants.get((system.name, "acts", RUNS))
+        return self._variants.get((system.name, what, runs))
 
     def clear(self) -> None:
         """Remove what was written so far."""
@@ -227,21 +237,28 @@ def main() -> None:
 def acts(bench: Bench) -> Figures:
     """Acts that one rule judges, and the floor."""
     systems = bench.systems("audition", "langgraph", "dbos", "floor")
-    figures = bench.alternately(systems, "acts", RUNS, bench.size.acts, bench.size.repetitions)
+    figures = bench.alternately(systems, "acts", RUNS, bench.size.acts)
     return figures | {"sync_ms": bench.sync_ms(systems[0])}
 
 
 def approvals(bench: Bench) -> Figures:
     """Acts that a person approves."""
     systems = bench.systems("audition", "langgraph", "dbos")
-    size = bench.size
-    return bench.alternately(systems, "approvals", RUNS, size.approvals, size.repetitions)
+    figures = bench.alternately(systems, "approvals", RUNS, bench.size.approvals)
+    if bench.size.thorough:
+        steps, times = bench.size.approvals
+        ones = [
+            bench.once(systems[0], "approvals", RUNS, steps, variant="enrolled")
+            for _ in range(times)
+        ]
+        figures["enrolled"] = summed({"audition": ones})["audition"]
+    return figures
 
 
 def alone(bench: Bench) -> Figures:
     """Acts of one run."""
     systems = bench.systems("audition", "langgraph", "dbos")
-    return bench.alternately(systems, "acts", 1, bench.size.alone, bench.size.repetitions)
+    return bench.alternately(systems, "acts", 1, bench.size.alone)
 
 
 def delayed(bench: Bench) -> Figures:
@@ -253,11 +270,9 @@ def delayed(bench: Bench) -> Figures:
         costs = {system.name: bench.sync_ms(system) for system in systems}
         if min(costs.values()) < DELAY_MS:
             raise Skipped(f"the shim delays nothing: a sync took {min(costs.values())} ms")
-        steps = {"acts": bench.size.slow_acts, "approvals": bench.size.slow_approvals}
-        times = bench.size.slow_repetitions
+        sizes = {"acts": bench.size.slow_acts, "approvals": bench.size.slow_approvals}
         return {"sync_ms": costs} | {
-            what: bench.alternately(systems, what, RUNS, many, times)
-            for what, many in steps.items()
+            what: bench.alternately(systems, what, RUNS, size) for what, size in sizes.items()
         }
 
 
@@ -265,16 +280,15 @@ def syncs(bench: Bench) -> Figures:
     """Syncs an act, at 64 runs and alone."""
     log = bench.folder / "strace.log"
     found: Figures = {"64": {}, "alone": {}}
+    many, one = ("64", RUNS, bench.size.traced), ("alone", 1, bench.size.alone[0])
     for name in ("audition", "langgraph", "dbos"):
+        wanted = (many, one) if name == "audition" or bench.size.thorough else (one,)
         with System(name, before=traced(log)) as system:
             try:
-                for where, runs, steps in (
-                    ("64", RUNS, bench.size.traced),
-                    ("alone", 1, bench.size.alone),
-                ):
-                    one = bench.once(system, "acts", runs, steps)
-                    made = counted(log, one["from"], one["to"])
-                    found[where][name] = round(made / one["count"], 3)
+                for where, runs, steps in wanted:
+                    done = bench.once(system, "acts", runs, steps)
+                    made = counted(log, done["from"], done["to"])
+                    found[where][name] = round(made / done["count"], 3)
             except Skipped as why:
                 bench.skipped[f"syncs: {name}"] = str(why)
     return found
@@ -350,7 +364,7 @@ def traced(log: Path) -> list[str]:
 def counted(log: Path, begun: float, ended: float) -> int:
     """The syncs that began in that time."""
     lines = (line.split(None, 2) for line in log.read_text().splitlines())
-    return sum(begun <= float(at) <= ended and not call.startswith("<...") for _, at, call in lines)
+    return sum(begun <= float(at) <= ended and call[0].isalpha() for _, at, call in lines)
 
 
 def say(line: str) -> None:

@@ -22,8 +22,8 @@ from same_gate import FORBIDDEN
 import audition.loop
 from audition.audit import Rule, Rules, signed
 from audition.box import Box, BoxConfig, open_box
-from audition.gate import person, threshold
-from audition.ledger import PrivateKey, SqlLedger
+from audition.gate import keys, person, threshold
+from audition.ledger import PrivateKey, SqlLedger, enrol
 from audition.loop import run
 from audition.project import Budget, Project
 from audition.step import (
@@ -75,7 +75,7 @@ class Ann:
 
     name, role, sees, person = "ann", Role.GUARD, frozenset({Evidence.PROPOSAL}), True
 
-    def __init__(self, key: PrivateKey) -> None:
+    def __init__(self, key: PrivateKey | None) -> None:
         self._key = key
 
     async def audit(self, view: View) -> Verdict:
@@ -86,7 +86,7 @@ class Ann:
             saw=tuple(self.sees),
             score=0.0,
         )
-        return signed(verdict, self._key)
+        return signed(verdict, self._key) if self._key is not None else verdict
 
 
 def planned(number: int, steps: int, auditor: Any, gate: Any) -> Project:
@@ -122,9 +122,14 @@ async def acts(task: Task) -> Figures:
 
 
 async def approvals(task: Task) -> Figures:
-    """Acts that a person approves from another task; each time the run is put down meanwhile."""
+    """Acts that a person approves from another task; each time the run is put down meanwhile.
+
+    `signed`: the verdict carries a signature, which whoever verifies the ledger checks. `enrolled`:
+    the gate asks for one under an enrolled key, and nothing passes without.
+    """
     key, hers = PrivateKey.generate("bench"), PrivateKey.generate("ann")
-    ann, gate = Ann(hers), person("ann")
+    enrolled = task["variant"] == "enrolled"
+    ann, gate = Ann(None if enrolled else hers), keys(1, of=["ann"]) if enrolled else person("ann")
 
     async def carried(number: int) -> None:
         name, result = f"{number:032x}", None
@@ -138,10 +143,12 @@ async def approvals(task: Task) -> Figures:
         assert result.status == "finished", result
 
     async def review(name: str, answered: anyio.Event) -> None:
-        await answer(ledger, name, ann)
+        await answer(ledger, name, ann, key=hers if enrolled else None)
         answered.set()
 
     with SqlLedger.open(task["path"], signer=key) as ledger:
+        if enrolled:
+            await enrol(ledger, hers.public, "ann", key)
         async with lent():
             with clocked() as figures:
                 async with anyio.create_task_group() as group:
