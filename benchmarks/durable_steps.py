@@ -24,35 +24,24 @@ floor is the same rows written by plain `sqlite3`. Peers take `pip install 'audi
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
-HERE = Path(__file__).parent / "durable"
-SCRIPTS = {
-    "audition": "ours.py",
-    "langgraph": "on_langgraph.py",
-    "dbos": "on_dbos.py",
-    "floor": "floor.py",
-}
+from durable.syncs import DELAY_MS, compiled, counted, traced
+from durable.system import Figures, Skipped, System
+
+SYSTEMS = ("audition", "langgraph", "dbos")
 VARIANTS = {"langgraph": ("threads", "async"), "dbos": ("threads", "async")}
 """How a peer can carry many runs at once; each is tried, and the faster is measured."""
 
 RUNS = 64
-DELAY_MS = 3.3
-CALLS = "fsync,fdatasync,sync_file_range,msync,sync,syncfs"
-
-Figures = dict[str, Any]
 
 
 class Size(NamedTuple):
@@ -71,53 +60,6 @@ class Size(NamedTuple):
 
 QUICK = Size((10, 3), (3, 2), (100, 2), (6, 1), (2, 1), 20, False)
 FULL = Size((40, 5), (8, 5), (1000, 5), (12, 3), (4, 3), 40, True)
-
-
-class Skipped(Exception):
-    """This cannot be measured here; says why."""
-
-
-class System:
-    """One system in its own process."""
-
-    def __init__(
-        self, name: str, *, before: Sequence[str] = (), environment: Mapping[str, str] | None = None
-    ) -> None:
-        quiet = {"LANGSMITH_TRACING": "false", "LANGCHAIN_TRACING_V2": "false"}
-        self.name = name
-        self._process = subprocess.Popen(
-            [*before, sys.executable, str(HERE / SCRIPTS[name])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | quiet | dict(environment or {}),
-        )
-        self.versions: dict[str, str] | None = None
-
-    def ask(self, **task: Any) -> Figures:
-        """Have it do a task.
-
-        Raises:
-            Skipped: it does not stand here, or fell over it.
-        """
-        assert self._process.stdin is not None and self._process.stdout is not None
-        try:
-            if self.versions is None:
-                self.versions = json.loads(self._process.stdout.readline())
-            self._process.stdin.write(json.dumps(task) + "\n")
-            self._process.stdin.flush()
-            return json.loads(self._process.stdout.readline())
-        except (OSError, ValueError):
-            raise Skipped(f"{self.name} ended; standard error says why") from None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(BrokenPipeError):  # it has ended already
-            self._process.stdin.close()  # type: ignore[union-attr]
-        self._process.wait()
-        self._process.stdout.close()  # type: ignore[union-attr]
 
 
 class Bench:
@@ -231,19 +173,19 @@ def main() -> None:
         "versions": bench.versions,
         "seconds": round(time.monotonic() - begun, 1),
     }
-    print(json.dumps(figures) if given.json else json.dumps(figures, indent=2))
+    print(json.dumps(figures) if given.json else table(figures))
 
 
 def acts(bench: Bench) -> Figures:
     """Acts that one rule judges, and the floor."""
-    systems = bench.systems("audition", "langgraph", "dbos", "floor")
+    systems = bench.systems(*SYSTEMS, "floor")
     figures = bench.alternately(systems, "acts", RUNS, bench.size.acts)
     return figures | {"sync_ms": bench.sync_ms(systems[0])}
 
 
 def approvals(bench: Bench) -> Figures:
     """Acts that a person approves."""
-    systems = bench.systems("audition", "langgraph", "dbos")
+    systems = bench.systems(*SYSTEMS)
     figures = bench.alternately(systems, "approvals", RUNS, bench.size.approvals)
     if bench.size.thorough:
         steps, times = bench.size.approvals
@@ -257,7 +199,7 @@ def approvals(bench: Bench) -> Figures:
 
 def alone(bench: Bench) -> Figures:
     """Acts of one run."""
-    systems = bench.systems("audition", "langgraph", "dbos")
+    systems = bench.systems(*SYSTEMS)
     return bench.alternately(systems, "acts", 1, bench.size.alone)
 
 
@@ -281,7 +223,7 @@ def syncs(bench: Bench) -> Figures:
     log = bench.folder / "strace.log"
     found: Figures = {"64": {}, "alone": {}}
     many, one = ("64", RUNS, bench.size.traced), ("alone", 1, bench.size.alone[0])
-    for name in ("audition", "langgraph", "dbos"):
+    for name in SYSTEMS:
         wanted = (many, one) if name == "audition" or bench.size.thorough else (one,)
         with System(name, before=traced(log)) as system:
             try:
@@ -326,45 +268,24 @@ def summed(found: Mapping[str, Sequence[Figures]]) -> Figures:
     return told
 
 
-def compiled(folder: Path) -> Path:
-    """The library that delays syncs.
-
-    Raises:
-        Skipped: there is no compiler, or it does not compile.
-    """
-    if (compiler := shutil.which("cc")) is None:
-        raise Skipped("no C compiler (cc) for the shim that delays syncs")
-    library = folder / "slow_sync.so"
-    delay = f"-DDELAY_NS={int(DELAY_MS * 1e6)}"
-    command = [compiler, "-shared", "-fPIC", "-O2", delay, str(HERE / "slow_sync.c")]
-    done = subprocess.run(
-        [*command, "-o", str(library), "-ldl"], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise Skipped(f"cc cannot compile the shim: {done.stderr.strip().splitlines()[-1]}")
-    return library
-
-
-def traced(log: Path) -> list[str]:
-    """What a command stands behind so that its syncs are written to a log, with the time of day.
-
-    Raises:
-        Skipped: strace is missing, or may not trace here.
-    """
-    command = ["strace", "-f", "-qq", "-ttt", "--seccomp-bpf", f"-etrace={CALLS}", "-o", str(log)]
-    try:
-        subprocess.run([*command, "true"], check=True, capture_output=True)
-    except FileNotFoundError:
-        raise Skipped("no strace here; apt-get install strace") from None
-    except subprocess.CalledProcessError as error:
-        raise Skipped(f"strace cannot trace here: {error.stderr.decode()[:200]}") from None
-    return command
-
-
-def counted(log: Path, begun: float, ended: float) -> int:
-    """The syncs that began in that time."""
-    lines = (line.split(None, 2) for line in log.read_text().splitlines())
-    return sum(begun <= float(at) <= ended and call[0].isalpha() for _, at, call in lines)
+def table(figures: Figures) -> str:
+    """The figures as a table for people: acts a second, and ours as a multiple of each peer."""
+    slow = figures.get("delayed", {})
+    sections = {"acts": figures.get("acts"), "approvals": figures.get("approvals")}
+    sections |= {"acts of one run": figures.get("alone")}
+    sections |= {f"{what}, syncs delayed": slow.get(what) for what in ("acts", "approvals")}
+    lines = ["| | ours | LangGraph | DBOS | × LangGraph | × DBOS |", "|---|---|---|---|---|---|"]
+    for what, found in sections.items():
+        if found:
+            rates = [found.get(name, {}).get("per_second", "–") for name in SYSTEMS]
+            ratios = [found["ratio"].get(name, "–") for name in SYSTEMS[1:]]
+            lines.append(f"| {' | '.join(map(str, (what, *rates, *ratios)))} |")
+    for where, found in figures.get("syncs", {}).items():
+        made = [found.get(name, "–") for name in SYSTEMS]
+        lines.append(f"| syncs an act, {where} | {' | '.join(map(str, made))} | | |")
+    for name in ("acts", "skipped", "versions", "seconds"):
+        lines.append(f"\n{name}: {json.dumps(figures.get(name))}")
+    return "\n".join(lines)
 
 
 def say(line: str) -> None:
