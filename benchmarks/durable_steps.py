@@ -98,12 +98,13 @@ class Bench:
     def choose(self, system: System, what: str, runs: int, steps: int) -> None:
         """Warm a system up, and settle which of its variants is measured, unless that is known."""
         known = self._known(system, what, runs)
+        several = () if known else VARIANTS.get(system.name, ())
         rates: dict[str, float] = {}
-        for variant in (known,) if known else VARIANTS.get(system.name, ("",)):
+        for variant in several or (known,):
             self.once(system, what, min(runs, 4), 1, variant=variant)
-            if not known:
+            if several:
                 rates[variant] = self.once(system, what, runs, steps, variant=variant)["per_second"]
-        if rates:
+        if several:
             self._variants[system.name, what, runs] = max(rates, key=lambda one: rates[one])
             say(f"  {system.name}: " + ", ".join(f"{one} {rates[one]:.0f}/s" for one in rates))
 
@@ -132,6 +133,7 @@ class Bench:
         return {"runs": runs, "steps": steps} | summed(found)
 
     def _known(self, system: System, what: str, runs: int) -> str | None:
+        """The variant that was settled on; the quick form settles once for all."""
         if not self.size.thorough and (system.name, what, runs) not in self._variants:
             return self._variants.get((system.name, "acts", RUNS))
         return self._variants.get((system.name, what, runs))

@@ -28,6 +28,7 @@ def acts(task: Task) -> Figures:
     database = sqlite3.connect(task["path"], isolation_level=None)
     database.execute("PRAGMA journal_mode=WAL")
     database.execute("PRAGMA synchronous=FULL")
+    database.execute("PRAGMA wal_autocheckpoint=4000")
     for table in tables:
         database.execute(table)
     database.execute(_insert("ledger", head), head)

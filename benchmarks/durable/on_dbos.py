@@ -143,6 +143,7 @@ def launched(task: Task) -> Generator[None]:
         connection.isolation_level = "IMMEDIATE"  # as its own engine has it
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA wal_autocheckpoint=4000")
         connection.execute("PRAGMA busy_timeout=30000")
         connection.execute("PRAGMA foreign_keys=ON")
 

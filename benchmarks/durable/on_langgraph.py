@@ -27,7 +27,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, interrupt
 from same_gate import Reviewer, judged, proposal
 
-PRAGMAS = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+PRAGMAS = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=4000;"
 
 Judge = Callable[[str], str]
 Saver = BaseCheckpointSaver[str]
