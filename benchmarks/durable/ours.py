@@ -46,7 +46,7 @@ from audition.waiting import answer
 class Script:
     """A thinker that proposes so many notes, each its own, and finishes."""
 
-    name = "script"
+    name, outside = "script", False
 
     def __init__(self, number: int, steps: int) -> None:
         self._number, self._steps = number, steps
