@@ -7,6 +7,7 @@ down to the last byte.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +25,7 @@ from audition.ledger.database import (
     runs_table,
     strange,
 )
+from audition.step import RunId
 
 
 class Evidence:
@@ -66,8 +68,15 @@ class Evidence:
             found = self._connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
         return strange(self._engine, self._path) if found == "ok" else " ".join(str(found).split())
 
-    def rows(self) -> Iterator[tuple[Any, Any, Any, Any, Any]]:
-        """Every event: (index, run, seq, leaf, data), in order of index."""
+    def rows(
+        self, runs: range | None = None, below: int | None = None
+    ) -> Iterator[tuple[Any, Any, Any, Any, Any]]:
+        """Every event: (index, run, seq, leaf, data), in order of index.
+
+        Args:
+            runs: only those of the runs with these numbers, as `shares` gives them.
+            below: only those with a smaller index.
+        """
         columns = (
             events_table.c.index,
             runs_table.c.name,
@@ -78,12 +87,34 @@ class Evidence:
         query = _raw(*columns).join_from(
             events_table, runs_table, runs_table.c.id == events_table.c.run, isouter=True
         )
+        if runs is not None:
+            query = query.where(events_table.c.run.between(runs.start, runs.stop - 1))
+        if below is not None:
+            query = query.where(events_table.c.index < below)
         yield from self._stream(query.order_by(events_table.c.index))
 
-    def contents(self) -> Iterator[tuple[Any, Any, Any]]:
-        """Every piece of content: (name, salt, data), in order of name."""
+    def leaves(self) -> Iterator[tuple[Any, Any, Any]]:
+        """Of every event: (index, number of its run, leaf), in order of index."""
+        columns = (events_table.c.index, events_table.c.run, events_table.c.leaf)
+        yield from self._stream(_raw(*columns).order_by(events_table.c.index))
+
+    def shares(self) -> Iterator[tuple[Any, Any]]:
+        """Of every run: (its number, its events), in order of number."""
+        run = events_table.c.run
+        query = _raw(run, sa.func.count()).group_by(run)
+        yield from self._stream(query.order_by(run))
+
+    def number(self, run: RunId) -> int | None:
+        """The number that a run has here, if it is there."""
+        query = sa.select(runs_table.c.id).where(runs_table.c.name == bytes.fromhex(run))
+        with plainly(self._path):
+            return self._connection.execute(query).scalar()
+
+    def contents(self, *, ordered: bool = False) -> Iterator[tuple[Any, Any, Any]]:
+        """Every piece of content: (name, salt, data), as they lie or in order of name."""
         columns = (contents_table.c.digest, contents_table.c.salt, contents_table.c.data)
-        yield from self._stream(_raw(*columns).order_by(contents_table.c.digest))
+        query = _raw(*columns)
+        yield from self._stream(query.order_by(contents_table.c.digest) if ordered else query)
 
     def checkpoints(self) -> Iterator[tuple[Any, Any]]:
         """Every checkpoint: (size, note), smallest first."""
@@ -100,20 +131,20 @@ class Evidence:
             for name, there in self._stream(query.where(column.in_(some)))
         }
 
-    def get(self, names: Collection[bytes]) -> Iterator[tuple[bytes, bytes]]:
-        """The data of these contents, one at a time, as far as it is there."""
-        column = contents_table.c.digest
+    def get(self, names: Collection[bytes]) -> Iterator[tuple[bytes, Any, Any]]:
+        """These contents, one at a time, as far as they have a row: (name, salt, data)."""
+        columns = (contents_table.c.digest, contents_table.c.salt, contents_table.c.data)
         for some in _slices(names):
-            for name, data in self._stream(
-                _raw(column, contents_table.c.data).where(column.in_(some))
-            ):
-                if isinstance(data, bytes):
-                    yield name, data
+            yield from self._stream(_raw(*columns).where(contents_table.c.digest.in_(some)))
 
     def _stream(self, query: sa.Select[Any]) -> Iterator[Any]:
         """Row by row: a page of rows could be a page of the largest contents."""
-        with plainly(self._path):
-            yield from self._connection.execute(query)
+        with plainly(self._path), closing(self._connection.execute(query)) as found:
+            cursor: Any = found.cursor  # the driver's own: nothing is converted in between
+            try:
+                yield from cursor
+            except self._engine.dialect.loaded_dbapi.Error as error:
+                raise sa.exc.DBAPIError("", None, error) from None
 
 
 def _raw(*columns: Any) -> sa.Select[Any]:

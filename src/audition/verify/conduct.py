@@ -20,6 +20,9 @@ from audition.verify.recorded import Recorded
 from audition.verify.signoff import Enrolled
 from audition.verify.simulated import Course, Simulated
 
+_OF_THE_LEDGER = frozenset({ContentRedacted, RunClosed, RunOpened})
+"""What is more than a step of its run."""
+
 
 class Conduct:
     """Follows every run of a ledger; runs may interleave.
@@ -64,6 +67,10 @@ class Conduct:
     def take(self, place: Place, event: Event) -> None:
         """Examine the next event of the ledger."""
         self._findings.here = place
+        rules = self._runs.get(event.run)
+        if rules is not None and type(event.body) not in _OF_THE_LEDGER:
+            self._hold(rules, event)
+            return
         if isinstance(event.body, ContentRedacted):
             self._contents.redacted.setdefault(bytes.fromhex(event.body.content), place)
             return
@@ -77,10 +84,7 @@ class Conduct:
         try:
             self._follow(name, event)
         except Disorder as disorder:
-            self._findings.add(disorder.guarantee, f"{disorder}; followed no further")
-            self._runs.pop(event.run, None)
-            self._ended.discard(name)
-            self._lost.add(name)
+            self._lose(event.run, disorder)
 
     def conclude(self) -> None:
         """Count what open runs leave unchecked."""
@@ -103,6 +107,18 @@ class Conduct:
             if isinstance(body, RunClosed):
                 del self._runs[event.run]
                 self._ended.add(name)
+
+    def _hold(self, rules: Choice | Live | Recorded | Simulated, event: Event) -> None:
+        try:
+            rules.take(event)
+        except Disorder as disorder:
+            self._lose(event.run, disorder)
+
+    def _lose(self, run: str, disorder: Disorder) -> None:
+        self._findings.add(disorder.guarantee, f"{disorder}; followed no further")
+        self._runs.pop(run, None)
+        self._ended.discard(bytes.fromhex(run))
+        self._lost.add(bytes.fromhex(run))
 
     def _open(self, run: str, body: RunOpened) -> Choice | Live | Recorded | Simulated:
         case = Case(run, body, self._findings, self._contents, self._keys, self.tally)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from typing import Any
 
 from audition.canonical import loads
 from audition.ledger import LedgerError, content_name
 from audition.ledger.events import (
+    BODIES,
     ActFinished,
     ActInDoubt,
     ActRecorded,
@@ -33,6 +35,9 @@ from audition.verify.finding import Findings, Place
 NAMED = 100_000
 """Absent contents for which the first event that names them is remembered."""
 
+AT_HAND = 1 << 12
+"""Bytes of a proposal that is kept until its ticket is issued, and how many are."""
+
 
 class Contents:
     """What a ledger holds beside its events.
@@ -48,8 +53,9 @@ class Contents:
         self._altered: dict[bytes, str] = {}
         self._gone: set[bytes] = set()
         self._absent: dict[bytes, Place] = {}
-        self._proposed: dict[Digest, tuple[str, str | None]] = {}
+        self._proposed: dict[Digest, tuple[str, str | None, bool]] = {}
         self._statuses: dict[Digest, str] = {}
+        self._written: dict[Digest, bytes] = {}
         self.count = 0
         """Pieces of content."""
         self.redacted: dict[bytes, Place] = {}
@@ -60,6 +66,8 @@ class Contents:
         try:
             for name, salt, data in self._evidence.contents():
                 self.count += 1
+                if salt is None and type(data) is bytes and sha256(data).digest() == name:
+                    continue
                 if not isinstance(name, bytes) or len(name) != 32:
                     self._findings.add(10, "a piece of content has no proper name")
                 elif data is None:
@@ -68,6 +76,7 @@ class Contents:
                     self._altered[name] = wrong
         except LedgerError as error:
             self._findings.add(10, f"the contents cannot be read to their end: {error}")
+        self._altered = dict(sorted(self._altered.items()))
 
     def look_up(self, page: Sequence[tuple[Place, Event]]) -> None:
         """Find what a page of events names."""
@@ -75,30 +84,41 @@ class Contents:
         proposals: set[bytes] = set()
         outcomes: set[bytes] = set()
         for place, event in page:
-            for digest in names(event.body):
+            body = event.body
+            if type(body) in _NAMELESS:
+                continue
+            for digest in names(body):
                 named.setdefault(bytes.fromhex(digest), place)
-            if isinstance(event.body, StepProposed):
-                proposals.add(bytes.fromhex(event.body.proposal))
-            elif isinstance(event.body, ActFinished):
-                outcomes.add(bytes.fromhex(event.body.outcome))
-        held = self._evidence.held(named)
+            if isinstance(body, StepProposed):
+                proposals.add(bytes.fromhex(body.proposal))
+            elif isinstance(body, ActFinished):
+                outcomes.add(bytes.fromhex(body.outcome))
+        shown = proposals | outcomes
+        held = self._evidence.held(named.keys() - shown)
+        self._proposed, self._statuses = {}, {}
+        for name, _, data in self._evidence.get(shown):
+            held[name] = data is not None
+            if isinstance(data, bytes) and name in proposals:
+                self._propose(name.hex(), data)
+            if isinstance(data, bytes) and name in outcomes:
+                self._statuses[name.hex()] = _field(data, "status")
         for name, place in named.items():
             if name in self._altered:
                 self._findings.add(10, f"{_short(name)} {self._altered.pop(name)}", at=place)
             elif not held.get(name) and len(self._absent) < NAMED:
                 self._absent.setdefault(name, place)
-        found = self._evidence.get(proposals)
-        self._proposed = {name.hex(): _proposed(data) for name, data in found}
-        found = self._evidence.get(outcomes)
-        self._statuses = {name.hex(): _field(data, "status") for name, data in found}
 
     def kind(self, proposal: Digest) -> str | None:
         """The kind of a proposal on this page; empty if it is no proposal, None if it is gone."""
-        return self._proposed.get(proposal, (None, None))[0]
+        return self._proposed.get(proposal, (None, None, False))[0]
 
     def tool(self, proposal: Digest) -> str | None:
         """The tool that a proposal on this page needs, as far as it is there and needs one."""
-        return self._proposed.get(proposal, (None, None))[1]
+        return self._proposed.get(proposal, (None, None, False))[1]
+
+    def written(self, proposal: Digest) -> bytes | None:
+        """A step that an executor can do, as it is written, if one of a page just before is at hand."""
+        return self._written.get(proposal)
 
     def status(self, outcome: Digest) -> str | None:
         """How an act on this page went; empty if its outcome is none, None if it is gone."""
@@ -106,14 +126,14 @@ class Contents:
 
     def schema(self, digest: Digest) -> str | None:
         """The name in a tool's schema; empty if it is none, None if it is gone."""
-        for _, data in self._evidence.get({bytes.fromhex(digest)}):
-            return _field(data, "name")
-        return None
+        data = self.data(digest)
+        return None if data is None else _field(data, "name")
 
     def data(self, digest: Digest) -> bytes | None:
         """A piece of content, if it is still there."""
-        for _, data in self._evidence.get({bytes.fromhex(digest)}):
-            return data
+        for _, _, data in self._evidence.get({bytes.fromhex(digest)}):
+            if isinstance(data, bytes):
+                return data
         return None
 
     def proposal(self, digest: Digest) -> Proposal | None:
@@ -122,9 +142,15 @@ class Contents:
         Raises:
             ValueError: the content is no proposal.
         """
-        for _, data in self._evidence.get({bytes.fromhex(digest)}):
-            return parse_proposal(data)
-        return None
+        data = self.data(digest)
+        return None if data is None else parse_proposal(data)
+
+    def _propose(self, name: Digest, data: bytes) -> None:
+        _, _, can_be_done = self._proposed[name] = _proposed(data)
+        if can_be_done and len(data) <= AT_HAND:
+            if len(self._written) >= AT_HAND:
+                self._written.clear()
+            self._written[name] = data
 
     def conclude(self) -> None:
         """Report what is gone although nobody says that it was deleted, and the reverse."""
@@ -148,18 +174,6 @@ def names(body: Body) -> Iterator[Digest]:
             yield from body.tools
             plan = body.training.plan if body.training else None
             found = (body.box, body.confinement, plan)
-        case RunResumed():
-            found = (body.confinement,)
-        case PlantSealed():
-            found = (body.leaves,)
-        case TranscriptRecorded():
-            found = (body.content,)
-        case StepThought():
-            found = (body.content, body.calls, body.exchanges, body.state)
-        case ThoughtFailed():
-            found = (body.content, body.calls, body.exchanges)
-        case StepProposed():
-            found = (body.proposal,)
         case CandidatesSealed():
             found = (
                 digest
@@ -173,17 +187,34 @@ def names(body: Body) -> Iterator[Digest]:
             )
         case AuditRecorded():
             found = (body.answer.said,)
-        case ActFinished() | ActInDoubt() | ActRecorded() | ActSettled():
-            found = (body.outcome,)
-        case BatchSealed():
-            found = (body.data,)
-        case ThinkerUpdated():
-            found = (body.weights,)
-        case RunClosed():
-            found = (body.answer, body.labels)
         case _:
-            found = ()
+            found = (getattr(body, field) for field in _NAMING.get(type(body), ()))
     yield from (digest for digest in found if digest is not None)
+
+
+_NAMING: dict[type[Body], tuple[str, ...]] = {
+    RunResumed: ("confinement",),
+    PlantSealed: ("leaves",),
+    TranscriptRecorded: ("content",),
+    StepThought: ("content", "calls", "exchanges", "state"),
+    ThoughtFailed: ("content", "calls", "exchanges"),
+    StepProposed: ("proposal",),
+    ActFinished: ("outcome",),
+    ActInDoubt: ("outcome",),
+    ActRecorded: ("outcome",),
+    ActSettled: ("outcome",),
+    BatchSealed: ("data",),
+    ThinkerUpdated: ("weights",),
+    RunClosed: ("answer", "labels"),
+}
+"""The fields that name contents, of events where these are all."""
+
+_NAMELESS = frozenset(BODIES.values()) - {
+    RunOpened,
+    CandidatesSealed,
+    AuditRecorded,
+    *_NAMING,
+}
 
 
 def _wrong(name: bytes, salt: Any, data: Any) -> str:
@@ -192,16 +223,24 @@ def _wrong(name: bytes, salt: Any, data: Any) -> str:
     return "" if content_name(data, salt) == name.hex() else "was altered"
 
 
-def _proposed(data: bytes) -> tuple[str, str | None]:
-    """What these bytes propose, exactly, and with which tool; an empty text if nothing."""
+def _proposed(data: bytes) -> tuple[str, str | None, bool]:
+    """What these bytes propose, exactly, with which tool, and whether any executor can do it.
+
+    An empty text if they propose nothing.
+    """
     try:
         proposal = parse_proposal(data)
     except ValueError:
-        return "", None
+        return "", None, False
     if proposal.canonical() != data:
-        return "", None
-    tool = proposal.tool if isinstance(proposal, Act) else None
-    return proposal.kind, "ask" if isinstance(proposal, Ask) else tool
+        return "", None, False
+    match proposal:
+        case Act():
+            return proposal.kind, proposal.tool, proposal.malformed is None
+        case Ask():
+            return proposal.kind, "ask", True
+        case _:
+            return proposal.kind, None, False
 
 
 def _field(data: bytes, name: str) -> str:

@@ -1,28 +1,27 @@
 """Whether a ledger is what was written: leaves, order, tree, checkpoints, signatures.
 
-The events are read once, in order of index; each is yielded as soon as its own row agrees.
+The events are read once, in order of index; each is given on once its own row agrees.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from audition.ledger import (
-    Checkpoint,
-    EventError,
-    LedgerError,
-    NoteError,
-    PublicKey,
-    parse_event,
-    read_checkpoint,
-)
+from audition.ledger import Checkpoint, LedgerError, NoteError, PublicKey, read_checkpoint
 from audition.ledger.evidence import Evidence
 from audition.ledger.note import signers
 from audition.ledger.tree import Frontier, leaf_hash
 from audition.step import Event
 from audition.verify.finding import Findings, Place
+from audition.verify.rows import Rows, proper
+
+PAGE = 256
+"""Events that are given on at a time."""
+
+ROOM = 1 << 23
+"""Bytes of events after which no further one is read ahead."""
 
 SIGNERS = 20
 """Unknown signers that are named; a hostile ledger may have any number."""
@@ -72,8 +71,8 @@ class Integrity:
         self._witnessed = witnessed
         self._findings = findings
         self._tree = Frontier()
+        self._rows = Rows(findings)
         self._whole = True
-        self._next: dict[str, int] = {}
         self._agreed = 0
         self._doubted: _Claim | None = None
         self.signatures = 0
@@ -97,21 +96,52 @@ class Integrity:
         """Root of the tree of the events read so far."""
         return self._tree.root()
 
-    def rows(self) -> Iterator[tuple[Place, Event]]:
-        """Check every row; yield the events that can be read."""
+    def pages(self, *, parsed: bool = True) -> Iterator[list[tuple[Place, Event]]]:
+        """Check every row; give on the events that can be read, a page at a time.
+
+        Args:
+            parsed: whether the events are read at all; else nothing is given on, and rows that
+                agree with what is written in them are not looked at further.
+        """
+        page: list[tuple[Place, Event]] = []
+        for rows in self._pieces(self._evidence.rows(), lambda: PAGE - len(page)):
+            if parsed:
+                page += self._rows.read(rows)
+            elif not self._rows.sound(rows):
+                self._rows.read(rows)
+            if len(page) == PAGE:
+                yield page
+                page = []
+        yield page
+
+    def leaves(self) -> Iterator[list[Any]]:
+        """Make the tree of the leaf hashes as they stand, some (index, run, seq, leaf) at a time.
+
+        Whether they are those of the events is for whoever reads the events.
+        """
+        yield from self._pieces(self._evidence.leaves(), lambda: PAGE)
+
+    def _pieces(self, rows: Iterator[Any], room: Callable[[], int]) -> Iterator[list[Any]]:
+        """The rows, cut at every size of which somebody claims a root."""
         claims = self._claims()
         claim = next(claims, None)
-        try:
-            for row in self._evidence.rows():
-                while claim is not None and claim.size <= self._tree.size:
-                    self._compare(claim)
-                    claim = next(claims, None)
-                event = self._row(*row)
-                if event is not None:
-                    yield event
-        except LedgerError as error:
-            self._whole = False
-            self._findings.add(10, f"no event can be read from here: {error}", at=self._edge())
+        ended = False
+        while not ended:
+            while claim is not None and claim.size <= self._tree.size:
+                self._compare(claim)
+                claim = next(claims, None)
+            count = room() if claim is None else min(room(), claim.size - self._tree.size)
+            piece: list[Any] = []
+            error: LedgerError | None = None
+            try:
+                ended = self._fill(piece, rows, count)
+            except LedgerError as failed:
+                error, ended = failed, True
+            yield from self._grown(piece)
+            if error is not None:
+                self._whole = False
+                says = f"no event can be read from here: {error}"
+                self._findings.add(10, says, at=self._edge())
         while claim is not None and claim.size <= self._tree.size:
             self._compare(claim)
             claim = next(claims, None)
@@ -120,38 +150,32 @@ class Integrity:
             claim = next(claims, None)
         self._conclude()
 
-    def _row(
-        self, index: Any, run: Any, seq: Any, leaf: Any, data: Any
-    ) -> tuple[Place, Event] | None:
-        name = run.hex() if isinstance(run, bytes) else None
-        seq = seq if isinstance(seq, int) else None
-        if index != self._tree.size and self._whole:
-            self._whole = False
-            self._findings.add(10, f"missing: the next row is {index!r}", at=self._edge())
-        number = index if isinstance(index, int) else self._tree.size
-        self._findings.here = Place(number, name, seq)
-        if not isinstance(data, bytes) or not isinstance(leaf, bytes) or len(leaf) != 32:
-            self._findings.add(10, "the row holds no event and leaf hash")
-            self._tree.append(leaf_hash(b""))
-            return None
-        self._tree.append(leaf)
-        if leaf_hash(data) != leaf:
-            self._findings.add(10, "the event was altered: it does not hash to its leaf")
-        try:
-            event = parse_event(data)
-        except EventError as error:
-            self._findings.add(10, f"no event of this version: {error}")
-            return None
-        place = self._findings.here = Place(number, event.run, event.seq, event.body.kind)
-        if event.run != name:
-            self._findings.add(10, f"the row files this event under run {name}")
-        if event.seq != seq:
-            self._findings.add(10, f"the row numbers this event {seq} in its run")
-        due = self._next.get(event.run, 0)
-        if event.seq != due:
-            self._findings.add(10, f"the run's event {due} was due: one is missing or moved")
-        self._next[event.run] = event.seq + 1
-        return place, event
+    def _fill(self, piece: list[Any], rows: Iterator[Any], count: int) -> bool:
+        """Read so many rows, fewer where they are long; whether those were the last."""
+        held = 0
+        for row in rows:
+            piece.append(row)
+            held += len(row[-1]) if isinstance(row[-1], (bytes, str)) else 0
+            if len(piece) == count or held > ROOM:
+                return False
+        return True
+
+    def _grown(self, rows: list[Any]) -> Iterator[list[Any]]:
+        """Let the tree grow by these rows; where one is amiss, by one at a time."""
+        size, last = self._tree.size, [row[-1] for row in rows]
+        leaves = [row[3] for row in rows]
+        in_turn = [row[0] for row in rows] == list(range(size, size + len(rows)))
+        if in_turn and {*map(type, leaves), *map(type, last)} == {bytes} and _long(leaves):
+            self._tree.extend(leaves)
+            yield rows
+            return
+        for row in rows:
+            if row[0] != self._tree.size and self._whole:
+                self._whole = False
+                says = f"missing: the next row is {row[0]!r}"
+                self._findings.add(10, says, at=self._edge())
+            self._tree.append(row[3] if proper(row[3], row[-1]) else leaf_hash(b""))
+            yield [row]
 
     # ---------------------------------------------------------------- roots
 
@@ -247,3 +271,7 @@ class Integrity:
 
     def _edge(self) -> Place:
         return Place(self._tree.size)
+
+
+def _long(leaves: list[bytes]) -> bool:
+    return {*map(len, leaves)} == {32}

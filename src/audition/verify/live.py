@@ -151,22 +151,11 @@ class Live:
             self._misplaced(body)
         if self._due is Due.RESTRICTION and not isinstance(body, RestrictionDeclared):
             self._case.declared()
-        match body:
-            case RestrictionDeclared():
-                self._case.declares(body.restriction)
-            case PlantSealed():
-                self._seal_plants(body)
-            case PlantOpened():
-                self._planted.open(self._the_step, body)
-                self._the_step.planted, self._due = True, Due.OPENED
-                self._turns[-1] |= 2
+        match body:  # what comes with every act first
             case StepThought():
                 self._begin(body)
                 self._thought, self._lot, self._due = body, None, Due.PROPOSAL
                 self._before, self._box = self._box, body.box
-            case ThoughtFailed():
-                self._begin(body)
-                self._due = Due.FAILED
             case StepProposed():
                 self._propose(body)
             case MomentSealed():
@@ -174,13 +163,6 @@ class Live:
                 self._due = Due.DRAW
             case AuditDrawn():
                 self._draw(body, event)
-            case CandidatesSealed():
-                candidates.sealed(self._case, self._the_step, body, self._before)
-                self._due = Due.DECISION
-            case KeyEnrolled() | KeyRevoked():
-                self._signed.told(body)
-            case AuditAsked():
-                self._ask(body, event.at)
             case AuditRecorded():
                 self._answer_of(body, event.at)
             case StepDecided():
@@ -200,6 +182,24 @@ class Live:
                 if isinstance(body, ActFinished):
                     self._tickets.finished(body)
                 self._complete("proceed", body.outcome)
+            case RestrictionDeclared():
+                self._case.declares(body.restriction)
+            case PlantSealed():
+                self._seal_plants(body)
+            case PlantOpened():
+                self._planted.open(self._the_step, body)
+                self._the_step.planted, self._due = True, Due.OPENED
+                self._turns[-1] |= 2
+            case ThoughtFailed():
+                self._begin(body)
+                self._due = Due.FAILED
+            case CandidatesSealed():
+                candidates.sealed(self._case, self._the_step, body, self._before)
+                self._due = Due.DECISION
+            case KeyEnrolled() | KeyRevoked():
+                self._signed.told(body)
+            case AuditAsked():
+                self._ask(body, event.at)
             case ActInDoubt():
                 self._tickets.under_way(body.ticket)
                 self._due = Due.SETTLEMENT
@@ -229,9 +229,11 @@ class Live:
         """What was past once stays past, though the clock go back."""
         self._case.clock(at)
         self._tickets.clock(at)
-        for name, deadline in self._step.asked.items() if self._step else ():
+        if self._step is None or not self._step.asked:
+            return
+        for name, deadline in self._step.asked.items():
             if deadline is not None and at > deadline:
-                self._the_step.overdue.add(name)
+                self._step.overdue.add(name)
 
     def _resume(self, body: RunResumed) -> None:
         if self._box is not None and body.box != self._box:

@@ -17,9 +17,6 @@ from audition.verify.finding import Finding, Findings, Place
 from audition.verify.integrity import Integrity, Witnessed
 from audition.verify.simulated import Course
 
-PAGE = 256
-"""Events examined between two looks at the contents."""
-
 NEVER_SHOWN = (
     "whether thinking had no effects (guarantee 3): a ledger says what confined the thinker, "
     "not that it held",
@@ -143,7 +140,7 @@ def examine(
         else:
             contents.hash_all()
             try:
-                for page in _pages(integrity.rows()):
+                for page in integrity.pages():
                     contents.look_up(page)
                     for place, event in page:
                         conduct.take(place, event)
@@ -180,16 +177,6 @@ def examine(
         seconds=time.monotonic() - begun,
     )
     return Examined(verification, tuple(conduct.courses), tuple(conduct.choices), findings.of_run)
-
-
-def _pages(events: Iterator[tuple[Place, Event]]) -> Iterator[list[tuple[Place, Event]]]:
-    page: list[tuple[Place, Event]] = []
-    for event in events:
-        page.append(event)
-        if len(page) == PAGE:
-            yield page
-            page = []
-    yield page
 
 
 def _witnessed(path: Path, trusted: tuple[PublicKey, ...]) -> Witnessed:
