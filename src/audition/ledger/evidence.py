@@ -33,12 +33,14 @@ class Evidence:
 
     Args:
         where: a path, or `sqlite:///path`.
+        ordered: whether contents come in order of name, or as they lie, which is quicker.
 
     Raises:
         LedgerError: no such file, no ledger, or a ledger of another version.
     """
 
-    def __init__(self, where: str | Path) -> None:
+    def __init__(self, where: str | Path, *, ordered: bool = True) -> None:
+        self._ordered = ordered
         self._engine, self._path = connect(where, readonly=True)
         self.origin = origin_of(self._engine, self._path)
         """Name of this ledger in its checkpoints."""
@@ -110,11 +112,10 @@ class Evidence:
         with plainly(self._path):
             return self._connection.execute(query).scalar()
 
-    def contents(self, *, ordered: bool = False) -> Iterator[tuple[Any, Any, Any]]:
-        """Every piece of content: (name, salt, data), as they lie or in order of name."""
-        columns = (contents_table.c.digest, contents_table.c.salt, contents_table.c.data)
-        query = _raw(*columns)
-        yield from self._stream(query.order_by(contents_table.c.digest) if ordered else query)
+    def contents(self) -> Iterator[tuple[Any, Any, Any]]:
+        """Every piece of content: (name, salt, data)."""
+        query = _raw(contents_table.c.digest, contents_table.c.salt, contents_table.c.data)
+        yield from self._stream(query.order_by(contents_table.c.digest) if self._ordered else query)
 
     def checkpoints(self) -> Iterator[tuple[Any, Any]]:
         """Every checkpoint: (size, note), smallest first."""

@@ -129,7 +129,7 @@ def _lines(evidence: Evidence, header: dict[str, Any]) -> Iterator[bytes]:
             checkpoint = next(checkpoints, None)
     if checkpoint is not None:
         raise LedgerError(f"the checkpoint at size {checkpoint[0]!r} is of no tree that is here")
-    for name, salt, data in evidence.contents(ordered=True):
+    for name, salt, data in evidence.contents():
         line: dict[str, Any] = {"content": _bytes(name, "a content's name").hex()}
         if data is None:
             line["redacted"] = True

@@ -117,7 +117,7 @@ class Contents:
         return self._proposed.get(proposal, (None, None, False))[1]
 
     def written(self, proposal: Digest) -> bytes | None:
-        """A step that an executor can do, as it is written, if one of a page just before is at hand."""
+        """A step that an executor can do, as it is written, if it is still at hand."""
         return self._written.get(proposal)
 
     def status(self, outcome: Digest) -> str | None:

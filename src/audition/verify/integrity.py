@@ -5,7 +5,7 @@ The events are read once, in order of index; each is given on once its own row a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,14 +104,14 @@ class Integrity:
                 agree with what is written in them are not looked at further.
         """
         page: list[tuple[Place, Event]] = []
-        for rows in self._pieces(self._evidence.rows(), lambda: PAGE - len(page)):
+        for rows in self._pieces(self._evidence.rows(), page):
             if parsed:
                 page += self._rows.read(rows)
             elif not self._rows.sound(rows):
                 self._rows.read(rows)
             if len(page) == PAGE:
-                yield page
-                page = []
+                yield page.copy()
+                page.clear()
         yield page
 
     def leaves(self) -> Iterator[list[Any]]:
@@ -119,10 +119,10 @@ class Integrity:
 
         Whether they are those of the events is for whoever reads the events.
         """
-        yield from self._pieces(self._evidence.leaves(), lambda: PAGE)
+        yield from self._pieces(self._evidence.leaves(), [])
 
-    def _pieces(self, rows: Iterator[Any], room: Callable[[], int]) -> Iterator[list[Any]]:
-        """The rows, cut at every size of which somebody claims a root."""
+    def _pieces(self, rows: Iterator[Any], page: Sized) -> Iterator[list[Any]]:
+        """The rows, cut where the page is full and at every size of which a root is claimed."""
         claims = self._claims()
         claim = next(claims, None)
         ended = False
@@ -130,7 +130,9 @@ class Integrity:
             while claim is not None and claim.size <= self._tree.size:
                 self._compare(claim)
                 claim = next(claims, None)
-            count = room() if claim is None else min(room(), claim.size - self._tree.size)
+            count = PAGE - len(page)
+            if claim is not None:
+                count = min(count, claim.size - self._tree.size)
             piece: list[Any] = []
             error: LedgerError | None = None
             try:

@@ -1,4 +1,4 @@
-"""Whether each row of a ledger is the event that it says: its leaf, its form, its run, its number."""
+"""Whether each row of a ledger is the event that it says: leaf, form, run and number."""
 
 from __future__ import annotations
 

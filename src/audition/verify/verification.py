@@ -9,11 +9,11 @@ from pathlib import Path
 
 from audition.ledger import LedgerError, NoteError, PublicKey, read_checkpoint
 from audition.ledger.evidence import Evidence
-from audition.step import Event, Frozen
+from audition.step import Frozen
 from audition.verify.choice import Choice
 from audition.verify.conduct import Conduct
 from audition.verify.contents import Contents
-from audition.verify.finding import Finding, Findings, Place
+from audition.verify.finding import Finding, Findings
 from audition.verify.integrity import Integrity, Witnessed
 from audition.verify.simulated import Course
 
@@ -129,7 +129,7 @@ def examine(
     keys = tuple(trusted)
     witnessed = _witnessed(Path(checkpoint), keys) if checkpoint is not None else None
     findings = Findings()
-    with Evidence(where) as evidence:
+    with Evidence(where, ordered=False) as evidence:
         size = evidence.size if isinstance(evidence.size, int) else 0
         contents = Contents(evidence, findings)
         integrity = Integrity(evidence, keys, witnessed, findings)
