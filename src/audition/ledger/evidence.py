@@ -7,7 +7,8 @@ down to the last byte.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import closing
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,6 +29,18 @@ from audition.ledger.database import (
 from audition.step import RunId
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some runs of a ledger, by the numbers that they have in the database."""
+
+    first: int
+    last: int
+    below: int
+    """Their events of a smaller index."""
+    also: int | None = None
+    """One more run."""
+
+
 class Evidence:
     """One read-only view of a ledger, unmoved by whoever writes meanwhile.
 
@@ -41,6 +54,7 @@ class Evidence:
 
     def __init__(self, where: str | Path, *, ordered: bool = True) -> None:
         self._ordered = ordered
+        self.where = where
         self._engine, self._path = connect(where, readonly=True)
         self.origin = origin_of(self._engine, self._path)
         """Name of this ledger in its checkpoints."""
@@ -70,15 +84,8 @@ class Evidence:
             found = self._connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
         return strange(self._engine, self._path) if found == "ok" else " ".join(str(found).split())
 
-    def rows(
-        self, runs: range | None = None, below: int | None = None
-    ) -> Iterator[tuple[Any, Any, Any, Any, Any]]:
-        """Every event: (index, run, seq, leaf, data), in order of index.
-
-        Args:
-            runs: only those of the runs with these numbers, as `shares` gives them.
-            below: only those with a smaller index.
-        """
+    def rows(self, part: Part | None = None) -> Iterator[tuple[Any, Any, Any, Any, Any]]:
+        """Every event: (index, run, seq, leaf, data), in order of index; or those of a part."""
         columns = (
             events_table.c.index,
             runs_table.c.name,
@@ -89,19 +96,21 @@ class Evidence:
         query = _raw(*columns).join_from(
             events_table, runs_table, runs_table.c.id == events_table.c.run, isouter=True
         )
-        if runs is not None:
-            query = query.where(events_table.c.run.between(runs.start, runs.stop - 1))
-        if below is not None:
-            query = query.where(events_table.c.index < below)
+        if part is not None:
+            number = events_table.c.run
+            mine = number.between(part.first, part.last)
+            query = query.where(mine if part.also is None else mine | (number == part.also))
+            query = query.where(events_table.c.index < part.below)
         yield from self._stream(query.order_by(events_table.c.index))
 
-    def leaves(self) -> Iterator[tuple[Any, Any, Any]]:
-        """Of every event: (index, number of its run, leaf), in order of index."""
-        columns = (events_table.c.index, events_table.c.run, events_table.c.leaf)
-        yield from self._stream(_raw(*columns).order_by(events_table.c.index))
+    def leaves(self) -> Iterator[tuple[Any, Any, Any, Any]]:
+        """Of every event: (index, number of its run here, seq, leaf), in order of index."""
+        columns = events_table.c
+        query = _raw(columns.index, columns.run, columns.seq, columns.leaf)
+        yield from self._stream(query.order_by(columns.index))
 
-    def shares(self) -> Iterator[tuple[Any, Any]]:
-        """Of every run: (its number, its events), in order of number."""
+    def runs(self) -> Iterator[tuple[Any, Any]]:
+        """Of every run: (its number here, how many events), in order of number."""
         run = events_table.c.run
         query = _raw(run, sa.func.count()).group_by(run)
         yield from self._stream(query.order_by(run))
@@ -140,10 +149,10 @@ class Evidence:
 
     def _stream(self, query: sa.Select[Any]) -> Iterator[Any]:
         """Row by row: a page of rows could be a page of the largest contents."""
-        with plainly(self._path), closing(self._connection.execute(query)) as found:
-            cursor: Any = found.cursor  # the driver's own: nothing is converted in between
+        with plainly(self._path):
+            found: Any = self._connection.execute(query)
             try:
-                yield from cursor
+                yield from chain(found.cursor)  # the driver's own: nothing is converted between
             except self._engine.dialect.loaded_dbapi.Error as error:
                 raise sa.exc.DBAPIError("", None, error) from None
 

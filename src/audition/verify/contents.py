@@ -45,9 +45,11 @@ class Contents:
     Args:
         evidence: the rows.
         findings: where to report.
+        hashed: whether `hash_all` compares each with its name; else it is when an event needs it.
     """
 
-    def __init__(self, evidence: Evidence, findings: Findings) -> None:
+    def __init__(self, evidence: Evidence, findings: Findings, *, hashed: bool = True) -> None:
+        self._hashed = hashed
         self._evidence = evidence
         self._findings = findings
         self._altered: dict[bytes, str] = {}
@@ -96,7 +98,7 @@ class Contents:
         shown = proposals | outcomes
         held = self._evidence.held(named.keys() - shown)
         self._proposed, self._statuses = {}, {}
-        for name, _, data in self._evidence.get(shown):
+        for name, data in self._get(shown):
             held[name] = data is not None
             if isinstance(data, bytes) and name in proposals:
                 self._propose(name.hex(), data)
@@ -131,7 +133,7 @@ class Contents:
 
     def data(self, digest: Digest) -> bytes | None:
         """A piece of content, if it is still there."""
-        for _, _, data in self._evidence.get({bytes.fromhex(digest)}):
+        for _, data in self._get({bytes.fromhex(digest)}):
             if isinstance(data, bytes):
                 return data
         return None
@@ -151,6 +153,27 @@ class Contents:
             if len(self._written) >= AT_HAND:
                 self._written.clear()
             self._written[name] = data
+
+    def _get(self, names: set[bytes]) -> Iterator[tuple[bytes, Any]]:
+        for name, salt, data in self._evidence.get(names):
+            if not self._hashed and data is not None and (wrong := _wrong(name, salt, data)):
+                self._findings.add(10, f"{_short(name)} {wrong}")
+            yield name, data
+
+    @property
+    def absent(self) -> frozenset[bytes]:
+        """What events name and is not there, as far as it is remembered."""
+        return frozenset(self._absent)
+
+    def add(self, absent: frozenset[bytes], redacted: dict[bytes, Place]) -> None:
+        """Take into account what was found elsewhere to be absent, or said to be deleted."""
+        self._absent.update((name, Place(-1)) for name in absent)
+        self.redacted.update(redacted)
+
+    def conclude_alone(self) -> None:
+        """Report what was altered, when no event was read."""
+        for name, wrong in self._altered.items():
+            self._findings.add(10, f"{_short(name)} {wrong}", at=Place(-1))
 
     def conclude(self) -> None:
         """Report what is gone although nobody says that it was deleted, and the reverse."""

@@ -15,13 +15,10 @@ from audition.ledger.note import signers
 from audition.ledger.tree import Frontier, leaf_hash
 from audition.step import Event
 from audition.verify.finding import Findings, Place
-from audition.verify.rows import Rows, proper
+from audition.verify.rows import Rows, fill, proper
 
 PAGE = 256
 """Events that are given on at a time."""
-
-ROOM = 1 << 23
-"""Bytes of events after which no further one is read ahead."""
 
 SIGNERS = 20
 """Unknown signers that are named; a hostile ledger may have any number."""
@@ -87,6 +84,11 @@ class Integrity:
         """Keys that nobody trusts and that claim to have signed."""
 
     @property
+    def runs(self) -> int:
+        """Runs whose events were read."""
+        return self._rows.runs
+
+    @property
     def events(self) -> int:
         """Events read so far."""
         return self._tree.size
@@ -136,7 +138,7 @@ class Integrity:
             piece: list[Any] = []
             error: LedgerError | None = None
             try:
-                ended = self._fill(piece, rows, count)
+                ended = fill(piece, rows, count)
             except LedgerError as failed:
                 error, ended = failed, True
             yield from self._grown(piece)
@@ -151,16 +153,6 @@ class Integrity:
             self._beyond(claim)
             claim = next(claims, None)
         self._conclude()
-
-    def _fill(self, piece: list[Any], rows: Iterator[Any], count: int) -> bool:
-        """Read so many rows, fewer where they are long; whether those were the last."""
-        held = 0
-        for row in rows:
-            piece.append(row)
-            held += len(row[-1]) if isinstance(row[-1], (bytes, str)) else 0
-            if len(piece) == count or held > ROOM:
-                return False
-        return True
 
     def _grown(self, rows: list[Any]) -> Iterator[list[Any]]:
         """Let the tree grow by these rows; where one is amiss, by one at a time."""

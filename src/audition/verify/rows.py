@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from audition.ledger import EventError, parse_event
+from audition.ledger.events import REGISTER
 from audition.ledger.tree import leaf_hash, leaf_hashes
 from audition.step import Event
 from audition.verify.finding import Findings, Place
 
 NAMES = 10_000
 """Runs whose names are remembered as they stand in events."""
+
+ROOM = 1 << 23
+"""Bytes of events after which no further one is read ahead."""
 
 
 class Rows:
@@ -25,6 +29,11 @@ class Rows:
         self._findings = findings
         self._next: dict[str, int] = {}
         self._ends: dict[bytes, bytes] = {}
+
+    @property
+    def runs(self) -> int:
+        """Runs whose events were read."""
+        return len(self._next.keys() - {REGISTER})
 
     def read(self, rows: Sequence[Any]) -> list[tuple[Place, Event]]:
         """The events in these rows, as far as there are any."""
@@ -100,6 +109,21 @@ class Rows:
             self._findings.add(10, f"the run's event {due} was due: one is missing or moved")
         self._next[event.run] = event.seq + 1
         return place, event
+
+
+def fill(page: list[Any], rows: Iterator[Any], most: int) -> bool:
+    """Add rows up to so many, fewer where they are long; whether those were the last.
+
+    Raises:
+        LedgerError: no further row can be read; those before it are there.
+    """
+    held = 0
+    for row in rows:
+        page.append(row)
+        held += len(row[-1]) if isinstance(row[-1], (bytes, str)) else 0
+        if len(page) >= most or held > ROOM:
+            return False
+    return True
 
 
 def proper(leaf: Any, data: Any) -> bool:
