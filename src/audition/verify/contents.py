@@ -89,8 +89,11 @@ class Contents:
             body = event.body
             if type(body) in _NAMELESS:
                 continue
-            for digest in names(body):
-                named.setdefault(bytes.fromhex(digest), place)
+            fields = _NAMING.get(type(body))
+            found = names(body) if fields is None else [getattr(body, field) for field in fields]
+            for digest in found:
+                if digest is not None:
+                    named.setdefault(bytes.fromhex(digest), place)
             if isinstance(body, StepProposed):
                 proposals.add(bytes.fromhex(body.proposal))
             elif isinstance(body, ActFinished):

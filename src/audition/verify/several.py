@@ -12,6 +12,7 @@ so in order: what it finds is found however many were at it before.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 from bisect import bisect_right
 from collections.abc import Callable
@@ -52,7 +53,8 @@ class Share:
 
 def processes(jobs: int) -> Executor:
     """So many fresh processes, of which none has what this one has."""
-    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    spawn = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_settle)
 
 
 def nothing_amiss(
@@ -116,6 +118,13 @@ def examined(where: str | Path, origin: str, trusted: tuple[PublicKey, ...], par
     if findings.total or evidence.origin != origin:
         return Share()
     return Share(False, leaves.digest(), conducted, contents.absent, contents.redacted)
+
+
+def _settle() -> None:
+    """Look for cycles seldom: events make none, and there are many of them."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000)
 
 
 def _parts(evidence: Evidence, jobs: int) -> list[Part] | None:
