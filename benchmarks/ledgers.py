@@ -125,9 +125,7 @@ def _run(journal: Journal, acts: int) -> Iterator[None]:
             run=run, moment=sealed, proposal=proposal, tool=tool, expires=expires, act=act
         )
         name = digest_of(ticket)
-        log(
-            TicketIssued(moment=sealed, ticket=name, proposal=proposal, tool=tool, expires=expires)
-        )
+        log(TicketIssued(moment=sealed, ticket=name, proposal=proposal, tool=tool, expires=expires))
         log(ActStarted(ticket=name))
         outcome = put(Outcome(status="done", output=f"wrote {run[:4]}/{turn}.txt"))
         log(ActFinished(ticket=name, status="done", outcome=outcome))
