@@ -78,10 +78,16 @@ class Evidence:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def damage(self) -> str | None:
-        """What the database itself finds wrong with its pages, indices and tables, if anything."""
+    def damage(self, *, indices: bool = True) -> str | None:
+        """What the database itself finds wrong with its pages, tables and indices, if anything.
+
+        Args:
+            indices: whether they are compared with the tables; nothing rests on them where rows are
+                read in order of their numbers, and nothing is looked up.
+        """
+        check = "PRAGMA integrity_check(1)" if indices else "PRAGMA quick_check(1)"
         with plainly(self._path):
-            found = self._connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+            found = self._connection.exec_driver_sql(check).scalar()
         return strange(self._engine, self._path) if found == "ok" else " ".join(str(found).split())
 
     def rows(self, part: Part | None = None) -> Iterator[tuple[Any, Any, Any, Any, Any]]:
@@ -101,13 +107,19 @@ class Evidence:
             mine = number.between(part.first, part.last)
             query = query.where(mine if part.also is None else mine | (number == part.also))
             query = query.where(events_table.c.index < part.below)
-        yield from self._stream(query.order_by(events_table.c.index))
+        return self._stream(query.order_by(events_table.c.index))
+
+    def longest(self) -> int:
+        """Bytes of the longest event, which no page is to hold too many of."""
+        query = sa.select(sa.func.max(sa.func.length(events_table.c.data)))
+        with plainly(self._path):
+            return self._connection.execute(query).scalar() or 0
 
     def leaves(self) -> Iterator[tuple[Any, Any, Any, Any]]:
         """Of every event: (index, number of its run here, seq, leaf), in order of index."""
         columns = events_table.c
         query = _raw(columns.index, columns.run, columns.seq, columns.leaf)
-        yield from self._stream(query.order_by(columns.index))
+        return self._stream(query.order_by(columns.index))
 
     def runs(self) -> Iterator[tuple[Any, Any]]:
         """Of every run: (its number here, how many events), in order of number."""
@@ -124,7 +136,7 @@ class Evidence:
     def contents(self) -> Iterator[tuple[Any, Any, Any]]:
         """Every piece of content: (name, salt, data)."""
         query = _raw(contents_table.c.digest, contents_table.c.salt, contents_table.c.data)
-        yield from self._stream(query.order_by(contents_table.c.digest) if self._ordered else query)
+        return self._stream(query.order_by(contents_table.c.digest) if self._ordered else query)
 
     def checkpoints(self) -> Iterator[tuple[Any, Any]]:
         """Every checkpoint: (size, note), smallest first."""

@@ -50,6 +50,8 @@ class Contents:
 
     def __init__(self, evidence: Evidence, findings: Findings, *, hashed: bool = True) -> None:
         self._hashed = hashed
+        self.amiss = False
+        """Whether anything was reported, or will be."""
         self._evidence = evidence
         self._findings = findings
         self._altered: dict[bytes, str] = {}
@@ -71,14 +73,15 @@ class Contents:
                 if salt is None and type(data) is bytes and sha256(data).digest() == name:
                     continue
                 if not isinstance(name, bytes) or len(name) != 32:
-                    self._findings.add(10, "a piece of content has no proper name")
+                    self._found(10, "a piece of content has no proper name")
                 elif data is None:
                     self._gone.add(name)
                 elif wrong := _wrong(name, salt, data):
                     self._altered[name] = wrong
         except LedgerError as error:
-            self._findings.add(10, f"the contents cannot be read to their end: {error}")
+            self._found(10, f"the contents cannot be read to their end: {error}")
         self._altered = dict(sorted(self._altered.items()))
+        self.amiss = self.amiss or bool(self._altered)
 
     def look_up(self, page: Sequence[tuple[Place, Event]]) -> None:
         """Find what a page of events names."""
@@ -109,7 +112,7 @@ class Contents:
                 self._statuses[name.hex()] = _field(data, "status")
         for name, place in named.items():
             if name in self._altered:
-                self._findings.add(10, f"{_short(name)} {self._altered.pop(name)}", at=place)
+                self._found(10, f"{_short(name)} {self._altered.pop(name)}", at=place)
             elif not held.get(name) and len(self._absent) < NAMED:
                 self._absent.setdefault(name, place)
 
@@ -160,7 +163,7 @@ class Contents:
     def _get(self, names: set[bytes]) -> Iterator[tuple[bytes, Any]]:
         for name, salt, data in self._evidence.get(names):
             if not self._hashed and data is not None and (wrong := _wrong(name, salt, data)):
-                self._findings.add(10, f"{_short(name)} {wrong}")
+                self._found(10, f"{_short(name)} {wrong}")
             yield name, data
 
     @property
@@ -173,23 +176,27 @@ class Contents:
         self._absent.update((name, Place(-1)) for name in absent)
         self.redacted.update(redacted)
 
+    def _found(self, guarantee: int, says: str, *, at: Place | None = None) -> None:
+        self.amiss = True
+        self._findings.add(guarantee, says, at=at)
+
     def conclude_alone(self) -> None:
         """Report what was altered, when no event was read."""
         for name, wrong in self._altered.items():
-            self._findings.add(10, f"{_short(name)} {wrong}", at=Place(-1))
+            self._found(10, f"{_short(name)} {wrong}", at=Place(-1))
 
     def conclude(self) -> None:
         """Report what is gone although nobody says that it was deleted, and the reverse."""
         for name, wrong in self._altered.items():
-            self._findings.add(10, f"{_short(name)} {wrong}; no event names it", at=Place(-1))
+            self._found(10, f"{_short(name)} {wrong}; no event names it", at=Place(-1))
         self._gone.update(self._absent)
         for name in self._gone - self.redacted.keys():
             says = f"{_short(name)} is gone, and no event says that it was deleted"
-            self._findings.add(10, says, at=self._absent.get(name, Place(-1)))
+            self._found(10, says, at=self._absent.get(name, Place(-1)))
         held = self._evidence.held(self.redacted)
         for name in (name for name, there in held.items() if there):
             says = f"{_short(name)} was to be deleted and is still there"
-            self._findings.add(10, says, at=self.redacted[name])
+            self._found(10, says, at=self.redacted[name])
 
 
 def names(body: Body) -> Iterator[Digest]:

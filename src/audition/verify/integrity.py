@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from audition.ledger import Checkpoint, LedgerError, NoteError, PublicKey, read_checkpoint
@@ -15,10 +16,13 @@ from audition.ledger.note import signers
 from audition.ledger.tree import Frontier, leaf_hash
 from audition.step import Event
 from audition.verify.finding import Findings, Place
-from audition.verify.rows import Rows, fill, proper
+from audition.verify.rows import Rows, proper
 
 PAGE = 256
 """Events that are given on at a time."""
+
+ROOM = 1 << 23
+"""Bytes of events that are read ahead, if they are as long as the longest."""
 
 SIGNERS = 20
 """Unknown signers that are named; a hostile ledger may have any number."""
@@ -127,21 +131,23 @@ class Integrity:
         """The rows, cut where the page is full and at every size of which a root is claimed."""
         claims = self._claims()
         claim = next(claims, None)
-        ended = False
+        ended, most = False, read_ahead(self._evidence, PAGE)
         while not ended:
             while claim is not None and claim.size <= self._tree.size:
                 self._compare(claim)
                 claim = next(claims, None)
-            count = PAGE - len(page)
+            count = min(most, PAGE - len(page))
             if claim is not None:
                 count = min(count, claim.size - self._tree.size)
             piece: list[Any] = []
             error: LedgerError | None = None
             try:
-                ended = fill(piece, rows, count)
+                piece.extend(islice(rows, count))
+                ended = len(piece) < count
             except LedgerError as failed:
                 error, ended = failed, True
-            yield from self._grown(piece)
+            if piece:
+                yield from self._grown(piece)
             if error is not None:
                 self._whole = False
                 says = f"no event can be read from here: {error}"
@@ -156,9 +162,9 @@ class Integrity:
 
     def _grown(self, rows: list[Any]) -> Iterator[list[Any]]:
         """Let the tree grow by these rows; where one is amiss, by one at a time."""
-        size, last = self._tree.size, [row[-1] for row in rows]
-        leaves = [row[3] for row in rows]
-        in_turn = [row[0] for row in rows] == list(range(size, size + len(rows)))
+        indices, _, _, leaves, *more = zip(*rows, strict=True)
+        last = more[0] if more else leaves
+        in_turn = indices == tuple(range(self._tree.size, self._tree.size + len(rows)))
         if in_turn and {*map(type, leaves), *map(type, last)} == {bytes} and _long(leaves):
             self._tree.extend(leaves)
             yield rows
@@ -267,5 +273,14 @@ class Integrity:
         return Place(self._tree.size)
 
 
-def _long(leaves: list[bytes]) -> bool:
+def read_ahead(evidence: Evidence, most: int) -> int:
+    """How many events may be read ahead, at most so many and not too many bytes.
+
+    Raises:
+        LedgerError: the events cannot be read.
+    """
+    return max(1, min(most, ROOM // max(1, evidence.longest())))
+
+
+def _long(leaves: Iterable[bytes]) -> bool:
     return {*map(len, leaves)} == {32}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -14,9 +14,6 @@ from audition.verify.finding import Findings, Place
 
 NAMES = 10_000
 """Runs whose names are remembered as they stand in events."""
-
-ROOM = 1 << 23
-"""Bytes of events after which no further one is read ahead."""
 
 
 class Rows:
@@ -114,21 +111,6 @@ class Rows:
             self._findings.add(10, f"the run's event {due} was due: one is missing or moved")
         self._next[event.run] = event.seq + 1
         return place, event
-
-
-def fill(page: list[Any], rows: Iterator[Any], most: int) -> bool:
-    """Add rows up to so many, fewer where they are long; whether those were the last.
-
-    Raises:
-        LedgerError: no further row can be read; those before it are there.
-    """
-    held = 0
-    for row in rows:
-        page.append(row)
-        held += len(row[-1]) if isinstance(row[-1], (bytes, str)) else 0
-        if len(page) >= most or held > ROOM:
-            return False
-    return True
 
 
 def proper(leaf: Any, data: Any) -> bool:

@@ -6,8 +6,8 @@ stand against each other and are for one process alone. The tree is made here, o
 they stand; each process says the digest of those that it found to be of events, so that none is
 lost where the work is cut, and none exchanged meanwhile.
 
-Here nobody says what is wrong. If anything is, one process reads all of it from the start, and says
-so in order: what it finds is found however many were at it before.
+Here nobody says what is wrong with a run or with content. If anything is, one process reads all of
+it from the start, and says so in order: what it finds is found however many were at it before.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_complet
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from audition.ledger import PublicKey
 from audition.ledger.events import REGISTER
@@ -29,8 +29,8 @@ from audition.ledger.evidence import Evidence, Part
 from audition.verify.conduct import Conduct, Conducted
 from audition.verify.contents import NAMED, Contents
 from audition.verify.finding import Findings, Place
-from audition.verify.integrity import Integrity
-from audition.verify.rows import Rows, fill
+from audition.verify.integrity import Integrity, read_ahead
+from audition.verify.rows import Rows
 
 PAGE = 1024
 """Events examined between two looks at the contents."""
@@ -65,7 +65,9 @@ def nothing_amiss(
     jobs: int,
     progress: Callable[[int], None],
 ) -> Conducted | None:
-    """What was seen of all runs, if nothing is amiss with the ledger; else None.
+    """What was seen of all runs, if nothing is amiss with them and with what they name; else None.
+
+    What is wrong with the tree and its checkpoints is reported, as it is for one process.
 
     Args:
         evidence: the rows.
@@ -99,11 +101,12 @@ def examined(where: str | Path, origin: str, trusted: tuple[PublicKey, ...], par
         contents = Contents(evidence, findings, hashed=False)
         rows, conduct = Rows(findings), Conduct(contents, trusted, findings, origin)
         every, ended = evidence.rows(part), evidence.origin != origin
+        most = read_ahead(evidence, PAGE)
         if part.also is not None:
             counted = part.first <= part.also <= part.last
         while not ended:
-            piece: list[Any] = []
-            ended = fill(piece, every, PAGE)
+            piece = list(islice(every, most))
+            ended = len(piece) < most
             mine = [row[3] for row in piece if counted or row[1] != register]
             page = rows.read(piece)
             contents.look_up(page)
@@ -155,8 +158,10 @@ def _together(
     contents: Contents,
     progress: Callable[[int], None],
 ) -> Conducted | None:
-    leaves = _leaves(integrity, parts)
     contents.hash_all()
+    if contents.amiss:
+        return None
+    leaves = _leaves(integrity, parts)
     seen, redeemed, absent = Conducted(), 0, 0
     for done, future in enumerate(as_completed(shares), 1):
         share = future.result()
@@ -170,7 +175,7 @@ def _together(
     if redeemed != len(seen.redeemed) or absent >= NAMED:
         return None
     contents.conclude()
-    return seen
+    return None if contents.amiss else seen
 
 
 def _leaves(integrity: Integrity, parts: list[Part]) -> list[bytes]:

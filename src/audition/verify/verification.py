@@ -180,7 +180,7 @@ def _examined(
     keys = tuple(trusted)
     witnessed = _witnessed(Path(checkpoint), keys) if checkpoint is not None else None
     with Evidence(where, ordered=False) as evidence:
-        damage = evidence.damage()
+        damage = evidence.damage(indices=how is not _integrity)
         at_hand = (evidence, keys, witnessed, progress, damage, _jobs(evidence, jobs))
         look = _Look(*at_hand)
         if damage is not None:  # what it then says may be anything
@@ -211,12 +211,12 @@ def _alone(look: _Look) -> None:
 
 
 def _together(look: _Look) -> bool:
-    """All of it, by several processes; False if anything is amiss, and then nothing is said."""
+    """All of it, by several processes; False if one of them must say what is amiss."""
     seen = nothing_amiss(
         look.evidence, look.keys, look.integrity, look.contents, look.jobs, look.read
     )
     look.conducted = seen or look.conducted
-    return seen is not None and look.findings.total == 0
+    return seen is not None
 
 
 def _integrity(look: _Look) -> None:
