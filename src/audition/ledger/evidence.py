@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import NullType
 
 from audition.ledger.database import (
@@ -166,7 +167,7 @@ class Evidence:
             try:
                 yield from chain(found.cursor)  # the driver's own: nothing is converted between
             except self._engine.dialect.loaded_dbapi.Error as error:
-                raise sa.exc.DBAPIError("", None, error) from None
+                raise DBAPIError("", None, error) from None
 
 
 def _raw(*columns: Any) -> sa.Select[Any]:
