@@ -156,11 +156,10 @@ def _as_written(out: bytes) -> bytes | None:
     """
     parts: list[bytes] = []
     end = quotes = 0
+    escaped = b"\\" in out
     for found in _UNSURE.finditer(out):
-        if b"\\" in out:  # then not every quote begins or ends a string
-            return None
         start = found.start() + 1
-        quotes += out.count(b'"', end, start)
+        quotes += out.count(b'"', end, start) - (escaped and _within(out[end:start]))
         if quotes % 2:  # within a string
             parts.append(out[end:start])
             end = start
@@ -175,6 +174,11 @@ def _as_written(out: bytes) -> bytes | None:
         parts += (out[end:start], written)
         end = found.end()
     return b"".join((*parts, out[end:])) if parts else out
+
+
+def _within(out: bytes) -> int:
+    """Quotes that neither begin nor end a string; no part that is looked at begins in an escape."""
+    return out.replace(b"\\\\", b"").count(b'\\"')
 
 
 def _reordered(out: bytes) -> bool:
