@@ -49,8 +49,7 @@ _UNSIGNED = b"e+" not in orjson.dumps(1e16)  # some versions write large exponen
 _EXPONENT = re.compile(rb"(?:^|[:\[,])-?[0-9]++(?:\.[0-9]++)?[eE]")
 _ASTRAL = re.compile(rb"[\xf0-\xf4]")
 _LATE = re.compile(rb"[\xee\xef]")
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)  # to the end if unclosed: linear time
-_BRACKET = re.compile(rb"[\[\]{}]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _PLACE = re.compile(rb'(?<!\\)"~b:([0-9]+)"')  # a quote within a string has a backslash before it
 _DIGITS = re.compile(r"-?[1-9][0-9]{15,4299}")
 
@@ -273,8 +272,9 @@ def _depth(data: bytes) -> int:
     """The nesting of JSON text; 0 stands for any depth that needs no counting."""
     if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
         return 0
+    outside = data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2]
     depth = deepest = 0
-    for bracket in _BRACKET.findall(_STRING.sub(b"", data)):
+    for bracket in b"".join(outside).translate(None, _NO_BRACKETS):
         depth += 1 if bracket in b"[{" else -1
         deepest = max(deepest, depth)
     return deepest
