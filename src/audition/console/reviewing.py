@@ -99,6 +99,7 @@ def review(
     RECORDS are files or folders.
     """
     import time
+    from dataclasses import asdict
 
     from audition.console.keys import signer, trusted
     from audition.findings import findings
@@ -120,10 +121,13 @@ def review(
                 bar(done.runs + done.skipped)
 
             runs, done = wait_for(lambda: carry(source, opened, auditors, progress=told))
-        seconds = time.monotonic() - begun
+        seconds, mark = time.monotonic() - begun, time.process_time()
         tasks = findings(opened, runs)
+        cpu = asdict(done.spent) | {"findings": time.process_time() - mark}
+        mark = time.process_time()
         with progress_bar("verifying", opened.size) as bar:
             sound = verify(ledger, trusted=trusted(), progress=lambda now, of: bar(now))
+        cpu["verifying"] = time.process_time() - mark
         report = _report(opened, records, auditors, tasks, runs, seconds, done)
     whole = limit >= sum(one.records for one in surveys)
     report = report.model_copy(
@@ -138,7 +142,9 @@ def review(
         write_whole(html, page(report))
         say(f"wrote {shown(str(html), 300)}")
     if as_json:
-        answer(_json(report, tasks, done) | {"verified": sound.ok, "findings": sound.found})
+        stages = {stage: round(spent, 3) for stage, spent in cpu.items()}
+        checked = {"verified": sound.ok, "findings": sound.found, "cpu_seconds": stages}
+        answer(_json(report, tasks, done) | checked)
     else:
         from audition.console.report import screen
 
