@@ -101,6 +101,7 @@ def review(
     import time
     from dataclasses import asdict
 
+    from audition.collecting import seldom_here
     from audition.console.keys import signer, trusted
     from audition.findings import findings
     from audition.ledger import SqlLedger
@@ -115,7 +116,7 @@ def review(
     key = signer()
     with SqlLedger.open(ledger, signer=key) as opened:
         begun = time.monotonic()
-        with progress_bar("reviewing", total) as bar:
+        with progress_bar("reviewing", total) as bar, seldom_here():
 
             def told(done: Reviewed) -> None:
                 bar(done.runs + done.skipped)
@@ -125,7 +126,7 @@ def review(
         tasks = findings(opened, runs)
         cpu = asdict(done.spent) | {"findings": time.process_time() - mark}
         mark = time.process_time()
-        with progress_bar("verifying", opened.size) as bar:
+        with progress_bar("verifying", opened.size) as bar, seldom_here():
             sound = verify(ledger, trusted=trusted(), progress=lambda now, of: bar(now))
         cpu["verifying"] = time.process_time() - mark
         report = _report(opened, records, auditors, tasks, runs, seconds, done)
