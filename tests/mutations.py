@@ -1218,8 +1218,8 @@ MUTATIONS = (
         "a run goes on after a thought that failed",
         (
             "verify/live.py",
-            "                self._due = Due.FAILED\n",
-            "                self._due = Due.THOUGHT\n",
+            "        self._due = Due.FAILED\n",
+            "        self._due = Due.THOUGHT\n",
         ),
         test="verify/test_conduct.py",
     ),
@@ -1227,7 +1227,144 @@ MUTATIONS = (
     without(
         10,
         "an event need not hash to its leaf",
-        ("verify/integrity.py", "        if leaf_hash(data) != leaf:\n", "        if False:\n"),
+        ("verify/rows.py", "        if leaf_hash(data) != leaf:\n", "        if False:\n"),
+    ),
+    without(
+        10,
+        "an event that is read at one look need not hash to its leaf",
+        ("verify/rows.py", 'and sha256(b"\\x00" + data).digest() == leaf', "and True"),
+        test="verify/test_forgery.py",
+    ),
+    without(
+        10,
+        "an event that is read at one look may stand under another run",
+        ("verify/rows.py", "if name == run.hex() and event.seq", "if event.seq"),
+        test="verify/test_forgery.py",
+    ),
+    without(
+        10,
+        "an event that is read at one look may bear another number",
+        ("verify/rows.py", " and event.seq == seq == due.get(name, 0):", ":"),
+        test="verify/test_forgery.py",
+    ),
+    without(
+        10,
+        "what is read at one look is made to fit",
+        (
+            "ledger/exact.py",
+            '        return {**schema, "strict": True}\n',
+            "        return schema\n",
+        ),
+        test="ledger/test_exact.py",
+    ),
+    without(
+        10,
+        "what is read at one look is read by the types' own validators",
+        ("ledger/exact.py", "_use_prebuilt=False", "_use_prebuilt=True"),
+        test="ledger/test_exact.py",
+    ),
+    without(
+        10,
+        "what is read at one look may leave a field out",
+        (
+            "ledger/exact.py",
+            '    if schema.get("default", _Nowhere) is not None:\n'
+            '        return _tighter(schema["schema"])\n',
+            '    if schema.get("default", _Nowhere) is not None:\n        return schema\n',
+        ),
+        test="ledger/test_exact.py",
+    ),
+    without(
+        10,
+        "what is read at one look may be written in another way",
+        (
+            "canonical.py",
+            "if orjson.dumps(value, option=_FAST) == data else None",
+            "if 1 else None",
+        ),
+        test="ledger/test_exact.py",
+    ),
+    without(
+        10,
+        "what is read at one look may hold what needs a second",
+        (
+            "canonical.py",
+            '    if b"~" in data or not data.isascii() or _unsure(data):\n',
+            "    if False:\n",
+        ),
+        test="ledger/test_exact.py",
+    ),
+    without(
+        10,
+        "for integrity alone an event need not hash to its leaf",
+        (
+            "verify/rows.py",
+            "        if leaf_hashes(every) != list(leaves):\n",
+            "        if False:\n",
+        ),
+        test="verify/test_integrity_alone.py",
+    ),
+    without(
+        10,
+        "for integrity alone a row may stand under another run",
+        ("verify/rows.py", 'not data.endswith(b"%b%d}" % (end, seq))', "False"),
+        test="verify/test_integrity_alone.py",
+    ),
+    without(
+        10,
+        "for integrity alone events of a run may be missing",
+        ("verify/rows.py", "            if seq != due or not", "            if not"),
+        test="verify/test_integrity_alone.py",
+    ),
+    without(
+        10,
+        "an event may be lost where the work is cut",
+        (
+            "verify/several.py",
+            " or share.leaves != leaves[shares.index(future)]:",
+            ":",
+        ),
+        test="verify/test_several.py",
+    ),
+    without(
+        10,
+        "what one process finds amiss is nobody's",
+        ("verify/several.py", "        if share.amiss or", "        if"),
+        test="verify/test_several.py",
+    ),
+    without(
+        9,
+        "a ticket may be redeemed in two runs that two processes examine",
+        ("verify/several.py", "    if redeemed != len(seen.redeemed) or ", "    if "),
+        test="verify/test_several.py",
+    ),
+    without(
+        10,
+        "a process believes content that it did not compare",
+        ("verify/several.py", "hashed=False", "hashed=True"),
+        test="verify/test_several.py",
+    ),
+    without(
+        10,
+        "content that is missing for one process is missing for nobody",
+        ("verify/several.py", "contents.add(share.absent, ", "contents.add(frozenset(), "),
+        test="verify/test_several.py",
+    ),
+    without(
+        6,
+        "runs that train are examined apart",
+        ("verify/several.py", "findings.total or conduct.trains or", "findings.total or"),
+        test="verify/test_several.py",
+    ),
+    without(
+        2,
+        "a ticket put together from what is written may bear any name",
+        (
+            "verify/tickets.py",
+            "            if _named(self._case.run, body, written) != body.ticket:\n",
+            "            if False:\n",
+        ),
+        test="verify/test_conduct.py",
     ),
     without(
         10,
@@ -1243,8 +1380,8 @@ MUTATIONS = (
         "rows may be missing",
         (
             "verify/integrity.py",
-            "        if index != self._tree.size and self._whole:\n",
-            "        if False:\n",
+            "            if row[0] != self._tree.size and self._whole:\n",
+            "            if False:\n",
         ),
     ),
     without(

@@ -50,8 +50,7 @@ _UNSIGNED = b"e+" not in orjson.dumps(1e16)  # some versions write large exponen
 _EXPONENT = re.compile(rb"(?:^|[:\[,])-?[0-9]++(?:\.[0-9]++)?[eE]")
 _ASTRAL = re.compile(rb"[\xf0-\xf4]")
 _LATE = re.compile(rb"[\xee\xef]")
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)  # to the end if unclosed: linear time
-_BRACKET = re.compile(rb"[\[\]{}]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _PLACE = re.compile(rb'(?<!\\)"~b:([0-9]+)"')  # a quote within a string has a backslash before it
 _DIGITS = re.compile(r"-?[1-9][0-9]{15,4299}")
 
@@ -202,11 +201,10 @@ def _as_written(out: bytes) -> bytes | None:
     """
     parts: list[bytes] = []
     end = quotes = 0
+    escaped = b"\\" in out
     for found in _UNSURE.finditer(out):
-        if b"\\" in out:  # then not every quote begins or ends a string
-            return None
         start = found.start() + 1
-        quotes += out.count(b'"', end, start)
+        quotes += out.count(b'"', end, start) - (escaped and _within(out[end:start]))
         if quotes % 2:  # within a string
             parts.append(out[end:start])
             end = start
@@ -226,6 +224,11 @@ def _as_written(out: bytes) -> bytes | None:
 def _in_order(out: bytes) -> bool:
     """Whether keys sort by UTF-16, as RFC 8785 asks, as they do by UTF-8."""
     return not (_ASTRAL.search(out) and _LATE.search(out))
+
+
+def _within(out: bytes) -> int:
+    """Quotes that neither begin nor end a string; no part that is looked at begins in an escape."""
+    return out.replace(b"\\\\", b"").count(b'\\"')
 
 
 def _plain(value: Any, depth: int, held: list[bytes]) -> Any:
@@ -315,8 +318,9 @@ def _depth(data: bytes) -> int:
     """The nesting of JSON text; 0 stands for any depth that needs no counting."""
     if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
         return 0
+    outside = data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2]
     depth = deepest = 0
-    for bracket in _BRACKET.findall(_STRING.sub(b"", data)):
+    for bracket in b"".join(outside).translate(None, _NO_BRACKETS):
         depth += 1 if bracket in b"[{" else -1
         deepest = max(deepest, depth)
     return deepest

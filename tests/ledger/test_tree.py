@@ -43,6 +43,16 @@ def by_definition(leaves: Sequence[bytes]) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
+@given(st.lists(st.integers(0, MOST), max_size=6))
+def test_leaves_added_together_make_the_tree_of_leaves_added_alone(widths: list[int]) -> None:
+    together, alone = Frontier(), Frontier()
+    for width in widths:
+        together.extend(LEAVES[:width])
+        for leaf in LEAVES[:width]:
+            alone.append(leaf)
+    assert (together.size, together.peaks) == (alone.size, alone.peaks)
+
+
 def test_the_vectors_of_rfc_6962_hold() -> None:
     """Known roots of the reference implementation (certificate-transparency, merkletree tests)."""
     data = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]  # fmt: skip # noqa: E501

@@ -14,10 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_forgery import EDITS, Forge, forge, recompute
+from test_sign_offs import examined as signed_off
+from test_sign_offs import revoked_before_it_was_used, revoked_here_alone
 
 import handmade
 from audition.ledger.evidence import Evidence
 from audition.verify import Verification, several, verification, verify
+from signed import ORIGIN, Desk, signed_run
 
 TRUSTED = [handmade.KEY.public]
 JOBS = 3
@@ -131,9 +134,12 @@ def test_content_redacted_by_an_event_of_another_run_is_no_finding(tmp_path: Pat
         assert verify(path, TRUSTED, jobs=JOBS).redacted == 1
 
 
-def test_content_that_is_gone_unsaid_is_found_by_several(whole: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["UPDATE contents SET data = NULL", "DELETE FROM contents"])
+def test_content_that_is_gone_unsaid_is_found_by_several(
+    whole: Path, tmp_path: Path, how: str
+) -> None:
     path = _copy(whole, tmp_path)
-    forge(path, lambda db: db.execute("UPDATE contents SET data = NULL, salt = NULL"))
+    forge(path, lambda db: db.execute(f"{how} WHERE rowid = 3"))
     found = verify(path, TRUSTED, jobs=JOBS)
     assert not found.ok and _same(found, verify(path, TRUSTED))
 
@@ -166,6 +172,24 @@ def test_an_event_that_no_part_holds_is_missed(whole: Path, nth: int) -> None:
         pytest.raises(InterruptedError),
     ):
         verify(whole, TRUSTED, jobs=JOBS)
+
+
+@pytest.mark.parametrize("forged", [None, revoked_before_it_was_used, revoked_here_alone])
+def test_the_register_is_read_by_every_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forged: Any
+) -> None:
+    monkeypatch.setattr("secrets.token_hex", lambda length: ORIGIN.removeprefix("audition/"))
+    desk = signed_run()
+    if forged is not None:
+        desk = Desk()
+        desk.begin()
+        forged(desk)
+    alone = signed_off(tmp_path / "runs.db", desk)
+    assert alone.ok is (forged is None)
+    assert _same(verify(tmp_path / "runs.db", TRUSTED, jobs=JOBS), alone)
+    if alone.ok:
+        with mock.patch.object(verification, "_alone", side_effect=AssertionError("alone")):
+            assert _same(verify(tmp_path / "runs.db", TRUSTED, jobs=JOBS), alone)
 
 
 def test_a_run_that_trains_is_for_one_process(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check a ledger: that nothing was altered, and that every run kept the guarantees."""
+    from audition.collecting import seldom_here
     from audition.console.keys import trusted
     from audition.verify import verify as check
 
@@ -116,7 +117,7 @@ def verify(
         if checkpoint is not None and not keep.samefile(checkpoint):
             raise Stop(f"{keep}: it is there already; name a new file, or leave --checkpoint out")
         checkpoint = keep
-    with progress_bar("verifying", 1000) as bar:
+    with progress_bar("verifying", 1000) as bar, seldom_here():
         found = check(
             ledger,
             trusted=trusted(key),

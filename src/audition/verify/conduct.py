@@ -81,7 +81,10 @@ class Conduct:
         self._findings.here = place
         rules = self._runs.get(event.run)
         if rules is not None and type(event.body) not in _OF_THE_LEDGER:
-            self._hold(rules, event)
+            try:
+                rules.take(event)
+            except Disorder as disorder:
+                self._lose(event.run, disorder)
             return
         if isinstance(event.body, ContentRedacted):
             self._contents.redacted.setdefault(bytes.fromhex(event.body.content), place)
@@ -128,12 +131,6 @@ class Conduct:
             if isinstance(body, RunClosed):
                 del self._runs[event.run]
                 self._ended.add(name)
-
-    def _hold(self, rules: Choice | Live | Recorded | Simulated, event: Event) -> None:
-        try:
-            rules.take(event)
-        except Disorder as disorder:
-            self._lose(event.run, disorder)
 
     def _lose(self, run: str, disorder: Disorder) -> None:
         self._findings.add(disorder.guarantee, f"{disorder}; followed no further")

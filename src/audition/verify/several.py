@@ -12,7 +12,6 @@ it from the start, and says so in order: what it finds is found however many wer
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 from bisect import bisect_right
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
+from audition.collecting import seldom
 from audition.ledger import PublicKey
 from audition.ledger.events import REGISTER
 from audition.ledger.evidence import Evidence, Part
@@ -54,7 +54,7 @@ class Share:
 def processes(jobs: int) -> Executor:
     """So many fresh processes, of which none has what this one has."""
     spawn = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_settle)
+    return ProcessPoolExecutor(jobs, mp_context=spawn, initializer=seldom)
 
 
 def nothing_amiss(
@@ -121,13 +121,6 @@ def examined(where: str | Path, origin: str, trusted: tuple[PublicKey, ...], par
     if findings.total or evidence.origin != origin:
         return Share()
     return Share(False, leaves.digest(), conducted, contents.absent, contents.redacted)
-
-
-def _settle() -> None:
-    """Look for cycles seldom: events make none, and there are many of them."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000)
 
 
 def _parts(evidence: Evidence, jobs: int) -> list[Part] | None:

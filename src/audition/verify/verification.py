@@ -231,8 +231,11 @@ def _integrity(look: _Look) -> None:
 def _jobs(evidence: Evidence, jobs: int | None) -> int:
     if jobs is not None:
         return jobs
-    long = isinstance(evidence.size, int) and evidence.size >= LONG
-    return len(os.sched_getaffinity(0)) if long and hasattr(os, "sched_getaffinity") else 1
+    if not isinstance(evidence.size, int) or evidence.size < LONG:
+        return 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _verification(look: _Look, alone: bool, begun: float) -> Verification:
