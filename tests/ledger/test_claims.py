@@ -47,8 +47,8 @@ def test_no_run_is_claimed_twice_however_many_claim_at_once(where: str, database
         own, found = connect(where), list[Held]()
         try:
             worker = Claims(own, f"worker {number}")
-            while some := worker.claim([TERMS], 3):
-                found += some
+            for _ in RUNS:
+                found += worker.claim([TERMS], 3)
         finally:
             own.engine.dispose()
         return found

@@ -22,6 +22,9 @@ from audition.ledger.database import (
     runs_table,
 )
 
+_TOGETHER = 8 << 20
+"""Bytes of content that a server sends at a time, or one content."""
+
 
 class Evidence:
     """One read-only view of a ledger, unmoved by whoever writes meanwhile.
@@ -80,8 +83,13 @@ class Evidence:
 
     def contents(self) -> Iterator[tuple[Any, Any, Any]]:
         """Every piece of content: (name, salt, data), in order of name."""
-        columns = (contents_table.c.digest, contents_table.c.salt, contents_table.c.data)
-        yield from self._stream(_raw(*columns).order_by(contents_table.c.digest))
+        column = contents_table.c.digest
+        query = _raw(column, contents_table.c.salt, contents_table.c.data).order_by(column)
+        if self._database.page is None:
+            yield from self._stream(query)
+            return
+        for some in self._light(sa.true()):
+            yield from self._stream(query.where(column.in_(some)))
 
     def checkpoints(self) -> Iterator[tuple[Any, Any]]:
         """Every checkpoint: (size, note), smallest first."""
@@ -101,12 +109,27 @@ class Evidence:
     def get(self, names: Collection[bytes]) -> Iterator[tuple[bytes, bytes]]:
         """The data of these contents, one at a time, as far as it is there."""
         column = contents_table.c.digest
+        query = _raw(column, contents_table.c.data)
         for some in _slices(names):
-            for name, data in self._stream(
-                _raw(column, contents_table.c.data).where(column.in_(some))
-            ):
-                if isinstance(data, bytes):
-                    yield name, data
+            among = column.in_(some)
+            for few in (some,) if self._database.page is None else self._light(among):
+                for name, data in self._stream(query.where(column.in_(few))):
+                    if isinstance(data, bytes):
+                        yield name, data
+
+    def _light(self, among: sa.ColumnElement[bool]) -> Iterator[list[bytes]]:
+        """The names of contents, in order, as many at a time as may be in memory together."""
+        column = contents_table.c.digest
+        size = sa.func.coalesce(sa.func.octet_length(contents_table.c.data), 0)
+        some, weight = list[bytes](), 0
+        for name, length in self._stream(_raw(column, size).where(among).order_by(column)):
+            if some and (weight + length > _TOGETHER or len(some) == 500):
+                yield some
+                some, weight = [], 0
+            some.append(name)
+            weight += length
+        if some:
+            yield some
 
     def _stream(self, query: sa.Select[Any]) -> Iterator[Any]:
         """Row by row: a page of rows could be a page of the largest contents."""
