@@ -1014,6 +1014,44 @@ MUTATIONS = (
     ),
     without(
         9,
+        "two workers claim one run at once",
+        ("ledger/claims.py", "first.with_for_update(skip_locked=True)", "first"),
+        test="ledger/test_claims.py",
+    ),
+    without(
+        9,
+        "a worker may change what it claimed once",
+        (
+            "ledger/claims.py",
+            'still = (work.state == "held", work.generation == held.generation)',
+            'still = (work.state == "held",)',
+        ),
+        test="ledger/test_claims.py",
+    ),
+    without(
+        9,
+        "what a worker holds is taken from it",
+        (
+            "ledger/claims.py",
+            'sa.and_(work.state == "held", work.until < clock)',
+            'work.state == "held"',
+        ),
+        test="ledger/test_claims.py",
+    ),
+    without(
+        9,
+        "a run sleeps through what is written to it",
+        ("ledger/claims.py", "sa.or_(work.wake <= clock, written)", "work.wake <= clock"),
+        test="ledger/test_claims.py",
+    ),
+    without(
+        9,
+        "a worker goes on with a run that another has claimed",
+        ("worker.py", "self._stop.is_set() or not self._ours(held)", "self._stop.is_set()"),
+        test="run/test_worker.py",
+    ),
+    without(
+        9,
         "a commit whose answer is lost counts as not written",
         ("ledger/store.py", " or not self._stands(written.rows):", " or True:"),
         test="ledger/test_postgres.py",

@@ -40,6 +40,10 @@ class Part:
     """One more run."""
 
 
+_TOGETHER = 8 << 20
+"""Bytes of content that a server sends at a time, or one content."""
+
+
 class Evidence:
     """One read-only view of a ledger, unmoved by whoever writes meanwhile.
 
@@ -134,8 +138,13 @@ class Evidence:
 
     def contents(self) -> Iterator[tuple[Any, Any, Any]]:
         """Every piece of content: (name, salt, data)."""
-        query = _raw(contents_table.c.digest, contents_table.c.salt, contents_table.c.data)
-        return self._stream(query.order_by(contents_table.c.digest) if self._ordered else query)
+        column = contents_table.c.digest
+        query = _raw(column, contents_table.c.salt, contents_table.c.data)
+        if self._database.page is None:
+            yield from self._stream(query.order_by(column) if self._ordered else query)
+            return
+        for some in self._light(sa.true()):
+            yield from self._stream(query.order_by(column).where(column.in_(some)))
 
     def checkpoints(self) -> Iterator[tuple[Any, Any]]:
         """Every checkpoint: (size, note), smallest first."""
@@ -154,9 +163,26 @@ class Evidence:
 
     def get(self, names: Collection[bytes]) -> Iterator[tuple[bytes, Any, Any]]:
         """These contents, one at a time, as far as they have a row: (name, salt, data)."""
-        columns = (contents_table.c.digest, contents_table.c.salt, contents_table.c.data)
+        column = contents_table.c.digest
+        query = _raw(column, contents_table.c.salt, contents_table.c.data)
         for some in _slices(names):
-            yield from self._stream(_raw(*columns).where(contents_table.c.digest.in_(some)))
+            among = column.in_(some)
+            for few in (some,) if self._database.page is None else self._light(among):
+                yield from self._stream(query.where(column.in_(few)))
+
+    def _light(self, among: sa.ColumnElement[bool]) -> Iterator[list[bytes]]:
+        """The names of contents, in order, as many at a time as may be in memory together."""
+        column = contents_table.c.digest
+        size = sa.func.coalesce(sa.func.octet_length(contents_table.c.data), 0)
+        some, weight = list[bytes](), 0
+        for name, length in self._stream(_raw(column, size).where(among).order_by(column)):
+            if some and (weight + length > _TOGETHER or len(some) == 500):
+                yield some
+                some, weight = [], 0
+            some.append(name)
+            weight += length
+        if some:
+            yield some
 
     def _stream(self, query: sa.Select[Any]) -> Iterator[Any]:
         """Row by row: a page of rows could be a page of the largest contents."""
