@@ -23,6 +23,7 @@ from audition.console import (
     runs,
     trusting,
     watching,
+    witnessing,
 )
 from audition.console.speaking import Stop, say
 
@@ -62,6 +63,8 @@ app.command("trust")(trusting.trust)
 app.command("plants")(trusting.plants)
 app.command("lessons")(learning.lessons)
 app.command("verify")(checking.verify)
+app.command("witness")(witnessing.witness)
+app.command("cosign")(witnessing.cosign)
 app.command("export")(checking.export)
 app.command("import")(checking.import_)
 app.add_typer(lab.app, name="lab")

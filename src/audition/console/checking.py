@@ -51,6 +51,26 @@ def verify(
             metavar="FILE",
         ),
     ] = None,
+    witness: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A witness whose co-signature is asked for: its key, or a file with it; may be "
+            "repeated.",
+            metavar="KEY",
+        ),
+    ] = None,
+    quorum: Annotated[
+        int | None,
+        typer.Option(help="So many of the witnesses suffice; otherwise all.", metavar="M", min=1),
+    ] = None,
+    witness_checkpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A witness's checkpoint: a file, or the witness's address, which is asked; may be "
+            "repeated.",
+            metavar="FILE|URL",
+        ),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Add what no ledger can ever show.")
     ] = False,
@@ -80,6 +100,7 @@ def verify(
 ) -> None:
     """Check a ledger: that nothing was altered, and that every run kept the guarantees."""
     from audition.console.keys import trusted
+    from audition.console.witnessing import witnesses
     from audition.verify import verify as check
 
     if ledger.is_dir():
@@ -103,6 +124,7 @@ def verify(
             trusted=trusted(key),
             checkpoint=checkpoint,
             progress=lambda now, total: bar(now * 1000 // max(1, total)),
+            witnesses=witnesses(witness, quorum, witness_checkpoint),
         )
     if as_json:
         answer(found.model_dump(mode="json"))
@@ -128,6 +150,8 @@ def _tell(ledger: Path, found: Verification, explain: bool) -> None:
         f"{some(found.tickets, 'ticket')} and {some(found.contents, 'content')} compared, "
         f"{some(found.checkpoints, 'checkpoint')}; {found.seconds:.1f} s"
     )
+    if found.cosigned is not None:
+        tell(f"{some(found.cosigned, 'event')} co-signed by the witnesses asked for")
     for line in found.not_checked:
         tell(f"not checked: {line}")
     for finding in found.findings[:LISTED]:

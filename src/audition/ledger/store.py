@@ -11,7 +11,7 @@ from __future__ import annotations
 import hmac
 import secrets
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -440,27 +440,40 @@ class SqlLedger:
         with plainly(self._engine.url.database), self._engine.connect() as connection:
             return connection.execute(sa.select(ledger_table.c.size)).scalar_one()
 
-    def checkpoint(self) -> str | None:
-        """The newest checkpoint, as a signed note; None if there is none."""
+    def checkpoint(self, line: str = "") -> str | None:
+        """The newest checkpoint (with a line that begins so), as a signed note; None if none."""
         query = sa.select(checkpoints_table.c.note).order_by(checkpoints_table.c.size.desc())
+        if line:
+            query = query.where(checkpoints_table.c.note.contains(f"\n{line}", autoescape=True))
         with plainly(self._engine.url.database), self._engine.connect() as connection:
             return connection.execute(query.limit(1)).scalar()
 
-    def inclusion(self, index: int, size: int) -> list[bytes]:
-        """Proof that event `index` is in the tree of `size` events."""
-        return inclusion_proof(self._leaves, index, size)
+    def countersign(self, size: int, line: str) -> None:
+        """Add a witness's line to the checkpoint of that size."""
+        writing = self._engine.execution_options(writes=True)
+        with plainly(self._engine.url.database), writing.begin() as connection:
+            connection.execute(
+                sa.update(checkpoints_table)
+                .where(checkpoints_table.c.size == size)
+                .values(note=checkpoints_table.c.note + line)
+            )
 
-    def consistency(self, old: int, new: int) -> list[bytes]:
-        """Proof that the tree of `old` events is a prefix of the tree of `new` events."""
-        return consistency_proof(self._leaves, old, new)
-
-    def _leaves(self, start: int, end: int) -> Iterable[bytes]:
+    def leaves(self, start: int, end: int) -> Iterator[bytes]:
+        """The leaf hashes of the events with index start ≤ i < end, in order."""
         query = (
             sa.select(events_table.c.leaf)
             .where(events_table.c.index >= start, events_table.c.index < end)
             .order_by(events_table.c.index)
         )
         return (leaf for (leaf,) in self._stream(query))
+
+    def inclusion(self, index: int, size: int) -> list[bytes]:
+        """Proof that event `index` is in the tree of `size` events."""
+        return inclusion_proof(self.leaves, index, size)
+
+    def consistency(self, old: int, new: int) -> list[bytes]:
+        """Proof that the tree of `old` events is a prefix of the tree of `new` events."""
+        return consistency_proof(self.leaves, old, new)
 
     def _stream(self, query: sa.Select[Any]) -> Iterator[Any]:
         with plainly(self._engine.url.database), self._engine.connect() as connection:

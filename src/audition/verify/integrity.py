@@ -5,6 +5,7 @@ The events are read once, in order of index; each is yielded as soon as its own 
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ from audition.ledger.evidence import Evidence
 from audition.ledger.note import signers
 from audition.ledger.tree import Frontier, leaf_hash
 from audition.step import Event
+from audition.verify.cosigned import Cosigned
 from audition.verify.finding import Findings, Place
 
 SIGNERS = 20
@@ -37,7 +39,9 @@ class Witnessed:
     head: Checkpoint
     """What it says."""
     signed: bool
-    """Whether a trusted key signed it."""
+    """Whether a trusted key signed it, or a witness asked for co-signed it."""
+    cosigned: bool = False
+    """Whether enough of the witnesses asked for co-signed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class _Claim:
     root: bytes
     who: str
     trusted: bool
+    cosigned: bool = False
 
 
 class Integrity:
@@ -56,7 +61,8 @@ class Integrity:
     Args:
         evidence: the rows.
         trusted: whose signatures count.
-        witnessed: a checkpoint from outside, if there is one.
+        witnessed: checkpoints from outside.
+        cosigned: who reads the co-signatures.
         findings: where to report.
     """
 
@@ -64,12 +70,14 @@ class Integrity:
         self,
         evidence: Evidence,
         trusted: Iterable[PublicKey],
-        witnessed: Witnessed | None,
+        witnessed: Iterable[Witnessed],
+        cosigned: Cosigned,
         findings: Findings,
     ) -> None:
         self._evidence = evidence
         self._trusted = tuple(trusted)
-        self._witnessed = witnessed
+        self._witnessed = tuple(witnessed)
+        self._cosigned = cosigned
         self._findings = findings
         self._tree = Frontier()
         self._whole = True
@@ -157,25 +165,19 @@ class Integrity:
 
     def _claims(self) -> Iterator[_Claim]:
         """What checkpoints say, smallest tree first."""
-        outside = None
-        if self._witnessed is not None:
-            head = self._witnessed.head
-            outside = _Claim(head.size, head.root, self._witnessed.name, self._witnessed.signed)
-            if head.origin != self._evidence.origin:
-                self._findings.add(
-                    10, f"{outside.who} is of another ledger ({head.origin})", at=Place(-1)
-                )
-                outside = None
-        for size, note in self._notes():
-            claim = self._read(size, note)
-            if claim is None:
-                continue
-            if outside is not None and outside.size < claim.size:
-                yield outside
-                outside = None
-            yield claim
-        if outside is not None:
-            yield outside
+        outside: list[_Claim] = []
+        for one in self._witnessed:
+            head = one.head
+            if head.origin == self._evidence.origin:
+                outside.append(_Claim(head.size, head.root, one.name, one.signed, one.cosigned))
+            else:
+                says = f"{one.name} is of another ledger ({head.origin})"
+                self._findings.add(10, says, at=Place(-1))
+        outside.sort(key=lambda claim: claim.size)
+        inside = (self._read(size, note) for size, note in self._notes())
+        yield from heapq.merge(
+            outside, (claim for claim in inside if claim), key=lambda claim: claim.size
+        )
 
     def _notes(self) -> Iterator[tuple[Any, Any]]:
         try:
@@ -192,6 +194,7 @@ class Integrity:
         try:
             head, keys = read_checkpoint(note, self._trusted)
             claimed = signers(note)
+            enough = self._cosigned.enough(head.size, note)
         except NoteError as error:
             self._findings.add(10, f"the checkpoint at size {size} is forged: {error}", at=place)
             return None
@@ -203,7 +206,7 @@ class Integrity:
         self.signed_by.update(key.id for key in keys)
         if len(self.unknown) < SIGNERS:
             self.unknown.update(set(claimed) - {key.id for key in keys})
-        return _Claim(size, head.root, f"the checkpoint at size {size}", bool(keys))
+        return _Claim(size, head.root, f"the checkpoint at size {size}", bool(keys), enough)
 
     def _compare(self, claim: _Claim) -> None:
         """Compare a claim about the tree as it stands; a lone false claim is itself the forgery."""
@@ -219,6 +222,8 @@ class Integrity:
         self._agreed = claim.size
         if claim.trusted:
             self.covered = claim.size
+        if claim.cosigned:
+            self._cosigned.events = claim.size
 
     def _beyond(self, claim: _Claim) -> None:
         if claim.size > self._tree.size and self._whole:

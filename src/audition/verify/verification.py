@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audition.ledger import LedgerError, NoteError, PublicKey, read_checkpoint
+from audition.ledger.cosignature import cosigners
 from audition.ledger.evidence import Evidence
 from audition.step import Event, Frozen
 from audition.verify.choice import Choice
 from audition.verify.conduct import Conduct
 from audition.verify.contents import Contents
+from audition.verify.cosigned import Cosigned, Witnesses
 from audition.verify.finding import Finding, Findings, Place
 from audition.verify.integrity import Integrity, Witnessed
 from audition.verify.simulated import Course
@@ -69,6 +71,8 @@ class Verification(Frozen):
     the ledger's operator enrolled."""
     signed_by: tuple[str, ...]
     """Trusted keys that signed checkpoints."""
+    cosigned: int | None = None
+    """Events under a checkpoint that enough of the witnesses asked for co-signed."""
     unknown_signers: tuple[str, ...]
     """Keys that claim to have signed and that nobody trusts here."""
     first_bad: Finding | None
@@ -104,6 +108,7 @@ def verify(
     trusted: Iterable[PublicKey] = (),
     checkpoint: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    witnesses: Witnesses | None = None,
 ) -> Verification:
     """Verify a ledger: its integrity, and the conduct of every run in it.
 
@@ -113,12 +118,13 @@ def verify(
         checkpoint: file with a checkpoint from outside the ledger: a witness's, or one kept from an
             earlier look.
         progress: called with events read and events stated, now and then.
+        witnesses: whose co-signatures are asked for.
 
     Raises:
         LedgerError: there is no ledger that could be read.
-        NoteError: the checkpoint from outside is malformed, or its signature is wrong.
+        NoteError: a checkpoint from outside is malformed, or its signature is wrong.
     """
-    return examine(where, trusted, checkpoint, progress).verification
+    return examine(where, trusted, checkpoint, progress, witnesses).verification
 
 
 def examine(
@@ -126,16 +132,22 @@ def examine(
     trusted: Iterable[PublicKey] = (),
     checkpoint: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    witnesses: Witnesses | None = None,
 ) -> Examined:
     """Verify a ledger, as `verify` does, and keep what a certificate rests on."""
     begun = time.monotonic()
     keys = tuple(trusted)
-    witnessed = _witnessed(Path(checkpoint), keys) if checkpoint is not None else None
+    asked_for = witnesses or Witnesses()
+    witnessed = [_witnessed(Path(checkpoint), keys)] if checkpoint is not None else []
+    witnessed += [_cosigned(name, note, asked_for) for name, note in asked_for.kept]
     findings = Findings()
+    cosigned = Cosigned(asked_for, findings)
     with Evidence(where) as evidence:
+        said = [(name, ask(evidence.origin)) for name, ask in asked_for.asked]  # not before it
+        witnessed += [_cosigned(name, note, asked_for) for name, note in said]
         size = evidence.size if isinstance(evidence.size, int) else 0
         contents = Contents(evidence, findings)
-        integrity = Integrity(evidence, keys, witnessed, findings)
+        integrity = Integrity(evidence, keys, witnessed, cosigned, findings)
         conduct = Conduct(contents, keys, findings, evidence.origin)
         damage = evidence.damage()
         if damage is not None:  # what it then says may be anything
@@ -153,6 +165,9 @@ def examine(
             except LedgerError as error:
                 findings.add(10, f"contents cannot be read: {error}")
             conduct.conclude()
+            cosigned.conclude()
+            for name, note in said:
+                cosigned.compare(name, note)
         origin = evidence.origin
     tally = conduct.tally
     verification = Verification(
@@ -172,11 +187,15 @@ def examine(
         checkpoints=integrity.checkpoints,
         signatures=integrity.signatures + tally.verdict_signatures + tally.sign_offs,
         signed_by=tuple(sorted(integrity.signed_by)),
+        cosigned=cosigned.events if asked_for.keys else None,
         unknown_signers=tuple(sorted(integrity.unknown)),
         first_bad=findings.first,
         findings=tuple(findings.kept),
         found=findings.total,
-        not_checked=tuple(_unchecked(integrity, conduct, keys, witnessed, damage)),
+        not_checked=(
+            *_unchecked(integrity, conduct, keys, witnessed, damage),
+            *_uncosigned(integrity, cosigned, asked_for),
+        ),
         seconds=time.monotonic() - begun,
     )
     return Examined(verification, tuple(conduct.courses), tuple(conduct.choices), findings.of_run)
@@ -204,11 +223,26 @@ def _witnessed(path: Path, trusted: tuple[PublicKey, ...]) -> Witnessed:
     return Witnessed(f"the checkpoint in {path.name}", head, bool(signed))
 
 
+def _cosigned(name: str, note: str, witnesses: Witnesses) -> Witnessed:
+    """A checkpoint that comes from a witness."""
+    try:
+        head, _ = read_checkpoint(note, ())
+        signed = len(cosigners(note, witnesses.keys))
+    except NoteError as error:
+        raise NoteError(f"{name}: {error}") from None
+    return Witnessed(name, head, signed > 0, signed >= max(1, witnesses.quorum))
+
+
+def _uncosigned(integrity: Integrity, cosigned: Cosigned, witnesses: Witnesses) -> Iterator[str]:
+    if witnesses.keys and (beyond := integrity.events - cosigned.events):
+        yield f"{beyond} events beyond the last checkpoint that {witnesses.quorum} co-signed"
+
+
 def _unchecked(
     integrity: Integrity,
     conduct: Conduct,
     trusted: tuple[PublicKey, ...],
-    witnessed: Witnessed | None,
+    witnessed: Iterable[Witnessed],
     damage: str | None,
 ) -> Iterator[str]:
     if damage is not None:
@@ -220,8 +254,9 @@ def _unchecked(
             f"signatures: no key was trusted, {integrity.checkpoints} checkpoints were compared "
             "with the tree only; whoever can write the file can have written all of it"
         )
-    if witnessed is not None and not witnessed.signed:
-        yield f"{witnessed.name}: no key that is trusted signed it; its root was compared"
+    for one in witnessed:
+        if not one.signed:
+            yield f"{one.name}: no key that is trusted signed it; its root was compared"
     for count, what in (
         (tally.decisions_unchecked, "decisions: their gates' kinds are not installed here"),
         (tally.draws_unchecked, "draws: the secret is not shown (open runs), or not usable"),
