@@ -9,6 +9,7 @@ import typer
 
 from audition import __version__
 from audition.console import (
+    archiving,
     checking,
     demo,
     doctor,
@@ -65,6 +66,7 @@ app.command("lessons")(learning.lessons)
 app.command("verify")(checking.verify)
 app.command("witness")(witnessing.witness)
 app.command("cosign")(witnessing.cosign)
+app.command("archive")(archiving.archive)
 app.command("export")(checking.export)
 app.command("import")(checking.import_)
 app.add_typer(lab.app, name="lab")

@@ -71,6 +71,13 @@ def verify(
             metavar="FILE|URL",
         ),
     ] = None,
+    archive: Annotated[
+        Path | None,
+        typer.Option(
+            help="The archive of what was let go; it is put back into a copy, which is verified.",
+            metavar="FOLDER",
+        ),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Add what no ledger can ever show.")
     ] = False,
@@ -98,13 +105,15 @@ def verify(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check a ledger: that nothing was altered, and that every run kept the guarantees."""
+    """Check a ledger: that nothing was altered, and that every run kept the guarantees.
+
+    An archive of one is checked in the same way, apart from any ledger.
+    """
+    from audition.console.archiving import standing_in
     from audition.console.keys import trusted
     from audition.console.witnessing import witnesses
     from audition.verify import verify as check
 
-    if ledger.is_dir():
-        raise Stop(f"{ledger}: a folder; name the ledger in it")
     if certificate is not None:
         from audition.console.certifying import certify
 
@@ -118,9 +127,9 @@ def verify(
         if checkpoint is not None and not keep.samefile(checkpoint):
             raise Stop(f"{keep}: it is there already; name a new file, or leave --checkpoint out")
         checkpoint = keep
-    with progress_bar("verifying", 1000) as bar:
+    with standing_in(ledger, archive) as whole, progress_bar("verifying", 1000) as bar:
         found = check(
-            ledger,
+            whole,
             trusted=trusted(key),
             checkpoint=checkpoint,
             progress=lambda now, total: bar(now * 1000 // max(1, total)),

@@ -35,6 +35,7 @@ from audition.ledger.evidence import Evidence
 from audition.ledger.note import NoteError, read_checkpoint
 from audition.ledger.store import MAX_EVENT, SqlLedger, content_name
 from audition.ledger.tree import Frontier, leaf_hash
+from audition.ledger.unpacking import unpack
 
 MAX_LINE = MAX_CONTENT // 3 * 4 + 1000
 """Longest line, in bytes: the largest content in base64."""
@@ -55,7 +56,7 @@ def export(ledger: str | Path, file: str | Path) -> int:
 
 
 def import_(file: str | Path, ledger: str | Path) -> int:
-    """Make a new ledger from an export; returns the number of events.
+    """Make a new ledger from an export or an archive; returns the number of events.
 
     Every leaf, the root, every checkpoint's root and every content's name is checked first; the
     signatures are left to verification, which is told whom to trust.
@@ -66,6 +67,8 @@ def import_(file: str | Path, ledger: str | Path) -> int:
     source, target = Path(file), Path(str(ledger).removeprefix("sqlite:///"))
 
     def fill(path: Path) -> int:
+        if source.is_dir():
+            return unpack(source, path)
         try:
             with source.open("rb") as lines:
                 return _Import(source.name, lines).into(path)

@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from audition.canonical import loads
 from audition.ledger import LedgerError, content_name
-from audition.ledger.events import (
-    ActFinished,
-    ActInDoubt,
-    ActRecorded,
-    ActSettled,
-    AuditRecorded,
-    BatchSealed,
-    Candidate,
-    CandidatesSealed,
-    PlantSealed,
-    RunClosed,
-    RunOpened,
-    RunResumed,
-    StepProposed,
-    StepThought,
-    ThinkerUpdated,
-    ThoughtFailed,
-    TranscriptRecorded,
-)
+from audition.ledger.events import ActFinished, StepProposed
 from audition.ledger.evidence import Evidence
-from audition.step import Act, Ask, Body, Digest, Event, Proposal, parse_proposal
+from audition.ledger.naming import names
+from audition.step import Act, Ask, Digest, Event, Proposal, parse_proposal
 from audition.verify.finding import Findings, Place
 
 NAMED = 100_000
@@ -138,52 +121,6 @@ class Contents:
         for name in (name for name, there in held.items() if there):
             says = f"{_short(name)} was to be deleted and is still there"
             self._findings.add(10, says, at=self.redacted[name])
-
-
-def names(body: Body) -> Iterator[Digest]:
-    """The contents that an event names, in order."""
-    match body:
-        case RunOpened():
-            yield body.goal
-            yield from body.tools
-            plan = body.training.plan if body.training else None
-            found = (body.box, body.confinement, plan)
-        case RunResumed():
-            found = (body.confinement,)
-        case PlantSealed():
-            found = (body.leaves,)
-        case TranscriptRecorded():
-            found = (body.content,)
-        case StepThought():
-            found = (body.content, body.calls, body.exchanges, body.state)
-        case ThoughtFailed():
-            found = (body.content, body.calls, body.exchanges)
-        case StepProposed():
-            found = (body.proposal,)
-        case CandidatesSealed():
-            found = (
-                digest
-                for one in (*body.candidates, *body.missing)
-                for digest in (
-                    one.proposal if isinstance(one, Candidate) else None,
-                    one.content,
-                    one.calls,
-                    one.exchanges,
-                )
-            )
-        case AuditRecorded():
-            found = (body.answer.said,)
-        case ActFinished() | ActInDoubt() | ActRecorded() | ActSettled():
-            found = (body.outcome,)
-        case BatchSealed():
-            found = (body.data,)
-        case ThinkerUpdated():
-            found = (body.weights,)
-        case RunClosed():
-            found = (body.answer, body.labels)
-        case _:
-            found = ()
-    yield from (digest for digest in found if digest is not None)
 
 
 def _wrong(name: bytes, salt: Any, data: Any) -> str:

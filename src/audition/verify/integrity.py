@@ -84,6 +84,8 @@ class Integrity:
         self._next: dict[str, int] = {}
         self._agreed = 0
         self._doubted: _Claim | None = None
+        self.elsewhere = 0
+        """Events that only an archive has."""
         self.signatures = 0
         """Checkpoints that a trusted key signed."""
         self.checkpoints = 0
@@ -138,6 +140,11 @@ class Integrity:
             self._findings.add(10, f"missing: the next row is {index!r}", at=self._edge())
         number = index if isinstance(index, int) else self._tree.size
         self._findings.here = Place(number, name, seq)
+        if data is None and isinstance(leaf, bytes) and len(leaf) == 32 and name is not None:
+            self._tree.append(leaf)
+            self._next[name] = (seq or 0) + 1
+            self.elsewhere += 1
+            return None
         if not isinstance(data, bytes) or not isinstance(leaf, bytes) or len(leaf) != 32:
             self._findings.add(10, "the row holds no event and leaf hash")
             self._tree.append(leaf_hash(b""))

@@ -44,6 +44,8 @@ class Verification(Frozen):
     """Name of the ledger in its checkpoints."""
     events: int
     """Events read."""
+    elsewhere: int = 0
+    """Events among them that only an archive has: their hashes were read, not what they say."""
     root: str
     """Root of the tree over them."""
     runs: int
@@ -174,6 +176,7 @@ def examine(
         ok=findings.total == 0,
         origin=origin,
         events=integrity.events,
+        elsewhere=integrity.elsewhere,
         root=integrity.root.hex(),
         runs=conduct.runs,
         open_runs=conduct.open,
@@ -254,6 +257,8 @@ def _unchecked(
             f"signatures: no key was trusted, {integrity.checkpoints} checkpoints were compared "
             "with the tree only; whoever can write the file can have written all of it"
         )
+    if integrity.elsewhere:
+        yield f"{integrity.elsewhere} events: they lie in an archive; name it with --archive"
     for one in witnessed:
         if not one.signed:
             yield f"{one.name}: no key that is trusted signed it; its root was compared"
