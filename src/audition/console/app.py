@@ -19,6 +19,7 @@ from audition.console import (
     lab,
     learning,
     people,
+    redacting,
     reviewing,
     running,
     runs,
@@ -54,6 +55,7 @@ app.command("review")(reviewing.review)
 app.command("runs")(runs.runs)
 app.command("show")(runs.show)
 app.command("watch")(watching.watch)
+app.command("follow")(watching.follow)
 app.command("pending")(people.pending)
 app.command("judge")(people.judge)
 app.command("approve")(people.approve)
@@ -67,6 +69,7 @@ app.command("verify")(checking.verify)
 app.command("witness")(witnessing.witness)
 app.command("cosign")(witnessing.cosign)
 app.command("archive")(archiving.archive)
+app.command("redact")(redacting.redact)
 app.command("export")(checking.export)
 app.command("import")(checking.import_)
 app.add_typer(lab.app, name="lab")

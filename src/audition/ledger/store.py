@@ -423,6 +423,29 @@ class SqlLedger:
             if len(page) < 500:
                 return
 
+    def follow(self, after: int = -1) -> Iterator[tuple[int, Event]]:
+        """The committed events of all runs with a larger index, in order, a page at a time.
+
+        It ends with the last one; whoever goes on from its index misses none.
+
+        Raises:
+            LedgerError: an event cannot be read, or was let go.
+        """
+        index = events_table.c.index
+        query = sa.select(index, events_table.c.data).order_by(index).limit(500)
+        while True:
+            with plainly(self._engine.url.database), self._engine.connect() as connection:
+                page = connection.execute(query.where(index > after)).all()
+            for after, data in page:
+                if data is None:
+                    raise LedgerError(f"event {after}: it was let go; its archive has it")
+                try:
+                    yield after, parse_event(data, strict=False)
+                except EventError as error:
+                    raise LedgerError(f"event {after}: {error}") from None
+            if len(page) < 500:
+                return
+
     def runs(self) -> list[RunId]:
         """Every run, oldest first; the register of keys is none."""
         with plainly(self._engine.url.database), self._engine.connect() as connection:
