@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 import handmade
 from audition.console.app import app
-from audition.ledger import LedgerError, SqlLedger, database, import_, read_checkpoint
+from audition.ledger import LedgerError, SqlLedger, import_, read_checkpoint
 from audition.ledger.archive import archive
 from audition.ledger.evidence import Evidence
 from audition.ledger.letting_go import let_go
@@ -77,12 +77,9 @@ def folder(path: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def gaps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A ledger whose events may leave it."""
-    monkeypatch.setattr(database.events_table.c.data, "nullable", True)
-    database._due.cache_clear()
-    yield grown(tmp_path / "gaps.db", 1, 20)
-    database._due.cache_clear()
+def gaps(path: Path) -> Path:
+    """A ledger that lets go of events."""
+    return path
 
 
 def judged(folder: Path) -> Verification:

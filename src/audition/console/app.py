@@ -18,6 +18,7 @@ from audition.console import (
     keys,
     lab,
     learning,
+    migrating,
     people,
     redacting,
     reviewing,
@@ -72,6 +73,7 @@ app.command("archive")(archiving.archive)
 app.command("redact")(redacting.redact)
 app.command("export")(checking.export)
 app.command("import")(checking.import_)
+app.command("migrate")(migrating.migrate)
 app.add_typer(lab.app, name="lab")
 app.add_typer(keys.app, name="keys")
 app.command("doctor")(doctor.doctor)

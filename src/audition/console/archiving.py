@@ -53,7 +53,7 @@ def archive(
 
 
 @contextmanager
-def standing_in(ledger: Path, folder: Path | None) -> Generator[Path]:
+def standing_in(ledger: str, folder: Path | None) -> Generator[str | Path]:
     """The ledger to verify: as it is, made of an archive, or completed from one."""
     from audition.ledger.unpacking import completed, unpacked
 
@@ -69,7 +69,7 @@ def standing_in(ledger: Path, folder: Path | None) -> Generator[Path]:
         yield ledger
 
 
-def _let_go(ledger: Path, folder: Path, named: list[str] | None) -> tuple[int, int]:
+def _let_go(ledger: str, folder: Path, named: list[str] | None) -> tuple[int, int]:
     from audition.console.keys import trusted
     from audition.ledger.letting_go import let_go
     from audition.ledger.unpacking import unpacked

@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from audition.ledger.database import LedgerError
+from audition.ledger.database import LedgerError, on_server
 from audition.ledger.events import (
     ContentRedacted,
     EventError,
@@ -21,6 +21,7 @@ from audition.ledger.events import (
     parse_event,
 )
 from audition.ledger.naming import names
+from audition.ledger.store import SqlLedger
 from audition.ledger.tiles import WIDTH
 from audition.ledger.tree import Frontier
 from audition.ledger.unpacking import Archive
@@ -44,6 +45,9 @@ def let_go(ledger: str | Path, folder: str | Path) -> tuple[int, int]:
     """
     archive = Archive(folder)
     path = Path(str(ledger).removeprefix("sqlite:///"))
+    if on_server(ledger):
+        raise LedgerError("only a ledger in a file lets go of what is archived")
+    SqlLedger.open(path, create=False).close()  # is one, and of this version
     with _alone(path) as database:
         _same(database, archive, folder)
         sealed = archive.head.size // WIDTH * WIDTH
@@ -117,8 +121,6 @@ def _events(database: sqlite3.Connection, number: int) -> Iterator[tuple[int, Ev
 @contextmanager
 def _alone(path: Path) -> Generator[sqlite3.Connection]:
     """The file, held by nobody else: who has it open may still count on what is let go."""
-    if not path.is_file():
-        raise LedgerError(f"{path}: only a ledger in a file lets go of what is archived")
     try:
         with closing(sqlite3.connect(path, isolation_level=None, timeout=1)) as database:
             database.execute("PRAGMA locking_mode = EXCLUSIVE")
