@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from audition.ledger.events import (
+    BODIES,
     ActFinished,
     ActInDoubt,
     ActRecorded,
@@ -34,18 +35,6 @@ def names(body: Body) -> Iterator[Digest]:
             yield from body.tools
             plan = body.training.plan if body.training else None
             found = (body.box, body.confinement, plan)
-        case RunResumed():
-            found = (body.confinement,)
-        case PlantSealed():
-            found = (body.leaves,)
-        case TranscriptRecorded():
-            found = (body.content,)
-        case StepThought():
-            found = (body.content, body.calls, body.exchanges, body.state)
-        case ThoughtFailed():
-            found = (body.content, body.calls, body.exchanges)
-        case StepProposed():
-            found = (body.proposal,)
         case CandidatesSealed():
             found = (
                 digest
@@ -59,14 +48,32 @@ def names(body: Body) -> Iterator[Digest]:
             )
         case AuditRecorded():
             found = (body.answer.said,)
-        case ActFinished() | ActInDoubt() | ActRecorded() | ActSettled():
-            found = (body.outcome,)
-        case BatchSealed():
-            found = (body.data,)
-        case ThinkerUpdated():
-            found = (body.weights,)
-        case RunClosed():
-            found = (body.answer, body.labels)
         case _:
-            found = ()
+            found = (getattr(body, field) for field in NAMING.get(type(body), ()))
     yield from (digest for digest in found if digest is not None)
+
+
+NAMING: dict[type[Body], tuple[str, ...]] = {
+    RunResumed: ("confinement",),
+    PlantSealed: ("leaves",),
+    TranscriptRecorded: ("content",),
+    StepThought: ("content", "calls", "exchanges", "state"),
+    ThoughtFailed: ("content", "calls", "exchanges"),
+    StepProposed: ("proposal",),
+    ActFinished: ("outcome",),
+    ActInDoubt: ("outcome",),
+    ActRecorded: ("outcome",),
+    ActSettled: ("outcome",),
+    BatchSealed: ("data",),
+    ThinkerUpdated: ("weights",),
+    RunClosed: ("answer", "labels"),
+}
+"""The fields that name contents, of events where these are all."""
+
+NAMELESS = frozenset(BODIES.values()) - {
+    RunOpened,
+    CandidatesSealed,
+    AuditRecorded,
+    *NAMING,
+}
+"""Kinds of events that name no content."""

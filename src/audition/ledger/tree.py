@@ -25,6 +25,11 @@ def leaf_hash(data: bytes) -> bytes:
     return hashlib.sha256(b"\x00" + data).digest()
 
 
+def leaf_hashes(data: Iterable[bytes]) -> list[bytes]:
+    """Hashes of leaves."""
+    return [hashlib.sha256(b"\x00" + one).digest() for one in data]
+
+
 def node_hash(left: bytes, right: bytes) -> bytes:
     """Hash of an inner node: SHA-256(0x01 ‖ left ‖ right)."""
     return hashlib.sha256(b"\x01" + left + right).digest()
@@ -43,12 +48,20 @@ class Frontier:
 
     def append(self, leaf: bytes) -> None:
         """Add one leaf hash; amortised two hashes."""
-        node, size = leaf, self.size
-        while size & 1:
-            node = node_hash(self.peaks.pop(), node)
-            size >>= 1
-        self.peaks.append(node)
-        self.size += 1
+        self._join(leaf, 1)
+
+    def extend(self, leaves: Sequence[bytes]) -> None:
+        """Add leaf hashes, whole subtrees at a time."""
+        done = 0
+        while done < len(leaves):
+            room = self.size & -self.size or len(leaves)  # the largest subtree that fits here
+            width = min(room, 1 << (len(leaves) - done).bit_length() - 1)
+            level = list(leaves[done : done + width])
+            while len(level) > 1:
+                pairs = zip(level[::2], level[1::2], strict=True)
+                level = [hashlib.sha256(b"\x01" + one + other).digest() for one, other in pairs]
+            self._join(level[0], width)
+            done += width
 
     def root(self) -> bytes:
         """Root of the tree so far."""
@@ -62,6 +75,14 @@ class Frontier:
     def copy(self) -> Frontier:
         """A frontier that grows apart from this one."""
         return Frontier(self.size, self.peaks)
+
+    def _join(self, node: bytes, width: int) -> None:
+        """Add the root of a complete subtree, whose width divides the size."""
+        size, self.size = self.size, self.size + width
+        while size & width:
+            node = node_hash(self.peaks.pop(), node)
+            width <<= 1
+        self.peaks.append(node)
 
 
 def root_of(leaves: Iterable[bytes]) -> bytes:
