@@ -1442,6 +1442,146 @@ MUTATIONS = (
     ),
     without(
         10,
+        "a witness co-signs what does not continue what it saw",
+        (
+            "witness/memory.py",
+            "                check_consistency(size, head.size, root, head.root, shown.proof)\n",
+            "                pass\n",
+        ),
+        test="witness/test_witness.py",
+    ),
+    without(
+        10,
+        "a witness need not know the size that it is asked to go on from",
+        ("witness/memory.py", "        if shown.old != size:\n", "        if False:\n"),
+        test="witness/test_witness.py",
+    ),
+    without(
+        10,
+        "a witness co-signs another tree of the same size",
+        (
+            "witness/memory.py",
+            "        if size == head.size and head.root != root:\n",
+            "        if False:\n",
+        ),
+        test="witness/test_witness.py",
+    ),
+    without(
+        10,
+        "a witness answers before it has written",
+        (
+            "witness/memory.py",
+            '                    self._database.execute("COMMIT")\n                except',
+            "                    pass\n                except",
+        ),
+        test="witness/test_witness.py",
+    ),
+    without(
+        10,
+        "a witness's clock goes back",
+        ("witness/memory.py", "at = max(now, before)", "at = now"),
+        test="witness/test_witness.py",
+    ),
+    without(
+        10,
+        "a witness takes another key's word for a ledger",
+        ("witness/logs.py", "if owner in (None, key.id))", "if True)"),
+        test="witness/test_witness.py",
+    ),
+    without(
+        10,
+        "a lost memory is made anew",
+        (
+            "witness/memory.py",
+            "        if self._path.exists() == create:\n",
+            "        create = not self._path.exists()\n        if False:\n",
+        ),
+        test="witness/test_witness.py",
+    ),
+    without(
+        10,
+        "a co-signature need not verify",
+        (
+            "ledger/cosignature.py",
+            "        if at > _LATEST or not public.verifies(_message(text, at), blob[12:]):\n",
+            "        if at > _LATEST:\n",
+        ),
+        test="ledger/test_cosignature.py",
+    ),
+    without(
+        10,
+        "nobody need have co-signed",
+        (
+            "verify/cosigned.py",
+            "        if self._witnesses.keys and not self.events:\n",
+            "        if False:\n",
+        ),
+        test="witness/test_cosigning.py",
+    ),
+    without(
+        10,
+        "a witness that was set back is believed",
+        (
+            "verify/cosigned.py",
+            "            if size < (before := self._last.get(key, 0)):\n",
+            "            if size < (before := 0):\n",
+        ),
+        test="witness/test_cosigning.py",
+    ),
+    without(
+        10,
+        "an archive's events need not hash to their leaves",
+        (
+            "ledger/unpacking.py",
+            "            if count == width or leaf_hash(data) != leaves[count]:\n",
+            "            if count == width:\n",
+        ),
+        test="ledger/test_archive.py",
+    ),
+    without(
+        10,
+        "an archive goes on with another history",
+        (
+            "ledger/archive.py",
+            "    if tiles.edge(head.size).root() != head.root:\n        raise LedgerError(\n",
+            "    if False:\n        raise LedgerError(\n",
+        ),
+        test="ledger/test_archive.py",
+    ),
+    without(
+        9,
+        "what is let go may be counted on by another process",
+        ("ledger/letting_go.py", "PRAGMA locking_mode = EXCLUSIVE", "PRAGMA locking_mode = NORMAL"),
+        test="ledger/test_archive.py",
+    ),
+    without(
+        9,
+        "what another run names leaves with a run",
+        ("ledger/letting_go.py", "for name in named - kept]", "for name in named]"),
+        test="ledger/test_archive.py",
+    ),
+    without(
+        10,
+        "content goes before it is said",
+        (
+            "ledger/redacting.py",
+            "        await ledger.commit()\n        return sum",
+            "        return sum",
+        ),
+        test="ledger/test_redacting.py",
+    ),
+    without(
+        9,
+        "content that an open run needs is redacted",
+        (
+            "ledger/redacting.py",
+            "        if open_runs := sorted(found.names[one] & found.open):\n",
+            "        if open_runs := sorted(found.names[one] & set()):\n",
+        ),
+        test="ledger/test_redacting.py",
+    ),
+    without(
+        10,
         "content need not be what its name says",
         (
             "verify/contents.py",

@@ -51,6 +51,33 @@ def verify(
             metavar="FILE",
         ),
     ] = None,
+    witness: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A witness whose co-signature is asked for: its key, or a file with it; may be "
+            "repeated.",
+            metavar="KEY",
+        ),
+    ] = None,
+    quorum: Annotated[
+        int | None,
+        typer.Option(help="So many of the witnesses suffice; otherwise all.", metavar="M", min=1),
+    ] = None,
+    witness_checkpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A witness's checkpoint: a file, or the witness's address, which is asked; may be "
+            "repeated.",
+            metavar="FILE|URL",
+        ),
+    ] = None,
+    archive: Annotated[
+        Path | None,
+        typer.Option(
+            help="The archive of what was let go; it is put back into a copy, which is verified.",
+            metavar="FOLDER",
+        ),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Add what no ledger can ever show.")
     ] = False,
@@ -94,13 +121,16 @@ def verify(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check a ledger: that nothing was altered, and that every run kept the guarantees."""
+    """Check a ledger: that nothing was altered, and that every run kept the guarantees.
+
+    An archive of one is checked in the same way, apart from any ledger.
+    """
     from audition.collecting import seldom_here
+    from audition.console.archiving import standing_in
     from audition.console.keys import trusted
+    from audition.console.witnessing import witnesses
     from audition.verify import verify as check
 
-    if Path(ledger).is_dir():
-        raise Stop(f"{ledger}: a folder; name the ledger in it")
     if certificate is not None:
         from audition.console.certifying import certify
 
@@ -117,12 +147,14 @@ def verify(
         if checkpoint is not None and not keep.samefile(checkpoint):
             raise Stop(f"{keep}: it is there already; name a new file, or leave --checkpoint out")
         checkpoint = keep
-    with progress_bar("verifying", 1000) as bar, seldom_here():
+    bar_of = progress_bar("verifying", 1000)
+    with standing_in(ledger, archive) as whole, bar_of as bar, seldom_here():
         found = check(
-            ledger,
+            whole,
             trusted=trusted(key),
             checkpoint=checkpoint,
             progress=lambda now, total: bar(now * 1000 // max(1, total)),
+            witnesses=witnesses(witness, quorum, witness_checkpoint),
             jobs=jobs,
             integrity=integrity,
         )
@@ -154,6 +186,8 @@ def _tell(ledger: str, found: Verification, explain: bool) -> None:
         )
     tell(f"{some(found.events, 'event')} in {runs}")
     tell(f"{rest}{some(found.checkpoints, 'checkpoint')}; {found.seconds:.1f} s")
+    if found.cosigned is not None:
+        tell(f"{some(found.cosigned, 'event')} co-signed by the witnesses asked for")
     for line in found.not_checked:
         tell(f"not checked: {line}")
     for finding in found.findings[:LISTED]:

@@ -184,6 +184,19 @@ class Evidence:
         if some:
             yield some
 
+    def events(self, start: int, end: int) -> Iterator[tuple[Any, Any, Any]]:
+        """The events with index start ≤ i < end: (index, leaf, data), in order of index."""
+        index = events_table.c.index
+        query = _raw(index, events_table.c.leaf, events_table.c.data)
+        yield from self._stream(query.where(index >= start, index < end).order_by(index))
+
+    def stored(self, names: Collection[bytes]) -> Iterator[tuple[Any, Any, Any]]:
+        """These contents, as far as they have a row: (name, salt, data), in order of name."""
+        columns = (contents_table.c.digest, contents_table.c.salt, contents_table.c.data)
+        for some in _slices(sorted(names)):
+            query = _raw(*columns).where(contents_table.c.digest.in_(some))
+            yield from self._stream(query.order_by(contents_table.c.digest))
+
     def _stream(self, query: sa.Select[Any]) -> Iterator[Any]:
         """Row by row: a page of rows could be a page of the largest contents."""
         if page := self._database.page:

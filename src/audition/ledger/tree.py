@@ -120,6 +120,28 @@ def consistency_proof(leaves: Leaves, old: int, new: int) -> list[bytes]:
     Raises:
         ValueError: not 0 < old ≤ new.
     """
+    return _consistency(lambda start, end: root_of(leaves(start, end)), old, new)
+
+
+def growth_proof(edge: Frontier, leaves: Leaves, new: int) -> list[bytes]:
+    """What `consistency_proof` gives, from the old tree's edge: no leaf before it is read again.
+
+    Raises:
+        ValueError: the old tree is empty, or larger than the new one.
+    """
+    complete: dict[int, bytes] = {}
+    start = 0
+    for bit, peak in zip(_bits(edge.size), edge.peaks, strict=True):
+        complete[start] = peak
+        start += bit
+
+    def subtree(start: int, end: int) -> bytes:
+        return complete[start] if end <= edge.size else root_of(leaves(start, end))
+
+    return _consistency(subtree, edge.size, new)
+
+
+def _consistency(subtree: Callable[[int, int], bytes], old: int, new: int) -> list[bytes]:
     if not 0 < old <= new:
         raise ValueError(f"no proof from size {old} to size {new}")
     path: list[bytes] = []
@@ -127,13 +149,13 @@ def consistency_proof(leaves: Leaves, old: int, new: int) -> list[bytes]:
     while old - start < end - start:
         middle = start + _split(end - start)
         if old <= middle:
-            path.append(root_of(leaves(middle, end)))
+            path.append(subtree(middle, end))
             end = middle
         else:
-            path.append(root_of(leaves(start, middle)))
+            path.append(subtree(start, middle))
             start, whole = middle, False
     if not whole:
-        path.append(root_of(leaves(start, end)))
+        path.append(subtree(start, end))
     return path[::-1]
 
 
@@ -206,3 +228,8 @@ def check_consistency(
 def _split(size: int) -> int:
     """The largest power of two smaller than `size`."""
     return 1 << ((size - 1).bit_length() - 1)
+
+
+def _bits(size: int) -> list[int]:
+    """The powers of two that make up a size, largest first."""
+    return [1 << bit for bit in range(size.bit_length() - 1, -1, -1) if size >> bit & 1]

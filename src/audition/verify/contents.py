@@ -8,28 +8,10 @@ from typing import Any
 
 from audition.canonical import loads
 from audition.ledger import LedgerError, content_name
-from audition.ledger.events import (
-    BODIES,
-    ActFinished,
-    ActInDoubt,
-    ActRecorded,
-    ActSettled,
-    AuditRecorded,
-    BatchSealed,
-    Candidate,
-    CandidatesSealed,
-    PlantSealed,
-    RunClosed,
-    RunOpened,
-    RunResumed,
-    StepProposed,
-    StepThought,
-    ThinkerUpdated,
-    ThoughtFailed,
-    TranscriptRecorded,
-)
+from audition.ledger.events import ActFinished, StepProposed
 from audition.ledger.evidence import Evidence
-from audition.step import Act, Ask, Body, Digest, Event, Proposal, parse_proposal
+from audition.ledger.naming import NAMELESS, NAMING, names
+from audition.step import Act, Ask, Digest, Event, Proposal, parse_proposal
 from audition.verify.finding import Findings, Place
 
 NAMED = 100_000
@@ -90,9 +72,9 @@ class Contents:
         outcomes: set[bytes] = set()
         for place, event in page:
             body = event.body
-            if type(body) in _NAMELESS:
+            if type(body) in NAMELESS:
                 continue
-            fields = _NAMING.get(type(body))
+            fields = NAMING.get(type(body))
             found = names(body) if fields is None else [getattr(body, field) for field in fields]
             for digest in found:
                 if digest is not None:
@@ -197,57 +179,6 @@ class Contents:
         for name in (name for name, there in held.items() if there):
             says = f"{_short(name)} was to be deleted and is still there"
             self._found(10, says, at=self.redacted[name])
-
-
-def names(body: Body) -> Iterator[Digest]:
-    """The contents that an event names, in order."""
-    match body:
-        case RunOpened():
-            yield body.goal
-            yield from body.tools
-            plan = body.training.plan if body.training else None
-            found = (body.box, body.confinement, plan)
-        case CandidatesSealed():
-            found = (
-                digest
-                for one in (*body.candidates, *body.missing)
-                for digest in (
-                    one.proposal if isinstance(one, Candidate) else None,
-                    one.content,
-                    one.calls,
-                    one.exchanges,
-                )
-            )
-        case AuditRecorded():
-            found = (body.answer.said,)
-        case _:
-            found = (getattr(body, field) for field in _NAMING.get(type(body), ()))
-    yield from (digest for digest in found if digest is not None)
-
-
-_NAMING: dict[type[Body], tuple[str, ...]] = {
-    RunResumed: ("confinement",),
-    PlantSealed: ("leaves",),
-    TranscriptRecorded: ("content",),
-    StepThought: ("content", "calls", "exchanges", "state"),
-    ThoughtFailed: ("content", "calls", "exchanges"),
-    StepProposed: ("proposal",),
-    ActFinished: ("outcome",),
-    ActInDoubt: ("outcome",),
-    ActRecorded: ("outcome",),
-    ActSettled: ("outcome",),
-    BatchSealed: ("data",),
-    ThinkerUpdated: ("weights",),
-    RunClosed: ("answer", "labels"),
-}
-"""The fields that name contents, of events where these are all."""
-
-_NAMELESS = frozenset(BODIES.values()) - {
-    RunOpened,
-    CandidatesSealed,
-    AuditRecorded,
-    *_NAMING,
-}
 
 
 def _wrong(name: bytes, salt: Any, data: Any) -> str:

@@ -5,6 +5,7 @@ The events are read once, in order of index; each is given on once its own row a
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from itertools import islice
@@ -15,8 +16,9 @@ from audition.ledger.evidence import Evidence
 from audition.ledger.note import signers
 from audition.ledger.tree import Frontier, leaf_hash
 from audition.step import Event
+from audition.verify.cosigned import Cosigned
 from audition.verify.finding import Findings, Place
-from audition.verify.rows import Rows, proper
+from audition.verify.rows import Rows, let_go, proper
 
 PAGE = 256
 """Events that are given on at a time."""
@@ -37,7 +39,9 @@ class Witnessed:
     head: Checkpoint
     """What it says."""
     signed: bool
-    """Whether a trusted key signed it."""
+    """Whether a trusted key signed it, or a witness asked for co-signed it."""
+    cosigned: bool = False
+    """Whether enough of the witnesses asked for co-signed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class _Claim:
     root: bytes
     who: str
     trusted: bool
+    cosigned: bool = False
 
 
 class Integrity:
@@ -56,7 +61,8 @@ class Integrity:
     Args:
         evidence: the rows.
         trusted: whose signatures count.
-        witnessed: a checkpoint from outside, if there is one.
+        witnessed: checkpoints from outside.
+        cosigned: who reads the co-signatures.
         findings: where to report.
     """
 
@@ -64,12 +70,14 @@ class Integrity:
         self,
         evidence: Evidence,
         trusted: Iterable[PublicKey],
-        witnessed: Witnessed | None,
+        witnessed: Iterable[Witnessed],
+        cosigned: Cosigned,
         findings: Findings,
     ) -> None:
         self._evidence = evidence
         self._trusted = tuple(trusted)
-        self._witnessed = witnessed
+        self._witnessed = tuple(witnessed)
+        self._cosigned = cosigned
         self._findings = findings
         self._tree = Frontier()
         self._rows = Rows(findings)
@@ -91,6 +99,11 @@ class Integrity:
     def runs(self) -> int:
         """Runs whose events were read."""
         return self._rows.runs
+
+    @property
+    def elsewhere(self) -> int:
+        """Events that only an archive has."""
+        return self._rows.elsewhere
 
     @property
     def events(self) -> int:
@@ -174,32 +187,28 @@ class Integrity:
                 self._whole = False
                 says = f"missing: the next row is {row[0]!r}"
                 self._findings.add(10, says, at=self._edge())
-            self._tree.append(row[3] if proper(row[3], row[-1]) else leaf_hash(b""))
+            leaf, data = row[3], row[-1]
+            sound = proper(leaf, data) or let_go(leaf, data)
+            self._tree.append(leaf if sound else leaf_hash(b""))
             yield [row]
 
     # ---------------------------------------------------------------- roots
 
     def _claims(self) -> Iterator[_Claim]:
         """What checkpoints say, smallest tree first."""
-        outside = None
-        if self._witnessed is not None:
-            head = self._witnessed.head
-            outside = _Claim(head.size, head.root, self._witnessed.name, self._witnessed.signed)
-            if head.origin != self._evidence.origin:
-                self._findings.add(
-                    10, f"{outside.who} is of another ledger ({head.origin})", at=Place(-1)
-                )
-                outside = None
-        for size, note in self._notes():
-            claim = self._read(size, note)
-            if claim is None:
-                continue
-            if outside is not None and outside.size < claim.size:
-                yield outside
-                outside = None
-            yield claim
-        if outside is not None:
-            yield outside
+        outside: list[_Claim] = []
+        for one in self._witnessed:
+            head = one.head
+            if head.origin == self._evidence.origin:
+                outside.append(_Claim(head.size, head.root, one.name, one.signed, one.cosigned))
+            else:
+                says = f"{one.name} is of another ledger ({head.origin})"
+                self._findings.add(10, says, at=Place(-1))
+        outside.sort(key=lambda claim: claim.size)
+        inside = (self._read(size, note) for size, note in self._notes())
+        yield from heapq.merge(
+            outside, (claim for claim in inside if claim), key=lambda claim: claim.size
+        )
 
     def _notes(self) -> Iterator[tuple[Any, Any]]:
         try:
@@ -216,6 +225,7 @@ class Integrity:
         try:
             head, keys = read_checkpoint(note, self._trusted)
             claimed = signers(note)
+            enough = self._cosigned.enough(head.size, note)
         except NoteError as error:
             self._findings.add(10, f"the checkpoint at size {size} is forged: {error}", at=place)
             return None
@@ -227,7 +237,7 @@ class Integrity:
         self.signed_by.update(key.id for key in keys)
         if len(self.unknown) < SIGNERS:
             self.unknown.update(set(claimed) - {key.id for key in keys})
-        return _Claim(size, head.root, f"the checkpoint at size {size}", bool(keys))
+        return _Claim(size, head.root, f"the checkpoint at size {size}", bool(keys), enough)
 
     def _compare(self, claim: _Claim) -> None:
         """Compare a claim about the tree as it stands; a lone false claim is itself the forgery."""
@@ -243,6 +253,8 @@ class Integrity:
         self._agreed = claim.size
         if claim.trusted:
             self.covered = claim.size
+        if claim.cosigned:
+            self._cosigned.events = claim.size
 
     def _beyond(self, claim: _Claim) -> None:
         if claim.size > self._tree.size and self._whole:

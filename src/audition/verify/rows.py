@@ -26,6 +26,8 @@ class Rows:
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
         self._next: dict[str, int] = {}
+        self.elsewhere = 0
+        """Events that only an archive has."""
         self._ends: dict[bytes, bytes] = {}
 
     @property
@@ -91,6 +93,10 @@ class Rows:
         seq = seq if isinstance(seq, int) else None
         number = index if isinstance(index, int) else -1
         self._findings.here = Place(number, name, seq)
+        if name is not None and seq is not None and let_go(leaf, data):
+            self._next[name] = seq + 1
+            self.elsewhere += 1
+            return None
         if not proper(leaf, data):
             self._findings.add(10, "the row holds no event and leaf hash")
             return None
@@ -116,3 +122,8 @@ class Rows:
 def proper(leaf: Any, data: Any) -> bool:
     """Whether a row holds bytes, and the hash of some leaf."""
     return isinstance(data, bytes) and isinstance(leaf, bytes) and len(leaf) == 32
+
+
+def let_go(leaf: Any, data: Any) -> bool:
+    """Whether a row holds the hash of an event that only an archive has."""
+    return data is None and isinstance(leaf, bytes) and len(leaf) == 32

@@ -112,7 +112,8 @@ def examined(where: str | Path, origin: str, trusted: tuple[PublicKey, ...], par
             contents.look_up(page)
             for place, event in page:
                 conduct.take(place, event)
-            if findings.total or conduct.trains or not {*map(type, mine)} <= {bytes}:
+            sound = not rows.elsewhere and {*map(type, mine)} <= {bytes}
+            if findings.total or conduct.trains or not sound:
                 return Share()
             leaves.update(b"".join(mine))
         conducted = conduct.conclude()

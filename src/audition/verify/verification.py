@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from audition.ledger import LedgerError, NoteError, PublicKey, read_checkpoint
+from audition.ledger.cosignature import cosigners
 from audition.ledger.evidence import Evidence
 from audition.step import Frozen
 from audition.verify.choice import Choice
 from audition.verify.conduct import Conduct, Conducted
 from audition.verify.contents import Contents
+from audition.verify.cosigned import Cosigned, Witnesses
 from audition.verify.finding import Finding, Findings
 from audition.verify.integrity import Integrity, Witnessed
 from audition.verify.several import nothing_amiss
@@ -44,6 +46,8 @@ class Verification(Frozen):
     """Name of the ledger in its checkpoints."""
     events: int
     """Events read."""
+    elsewhere: int = 0
+    """Events among them that only an archive has: their hashes were read, not what they say."""
     root: str
     """Root of the tree over them."""
     runs: int
@@ -71,6 +75,8 @@ class Verification(Frozen):
     the ledger's operator enrolled."""
     signed_by: tuple[str, ...]
     """Trusted keys that signed checkpoints."""
+    cosigned: int | None = None
+    """Events under a checkpoint that enough of the witnesses asked for co-signed."""
     unknown_signers: tuple[str, ...]
     """Keys that claim to have signed and that nobody trusts here."""
     first_bad: Finding | None
@@ -108,6 +114,7 @@ def verify(
     trusted: Iterable[PublicKey] = (),
     checkpoint: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    witnesses: Witnesses | None = None,
     *,
     jobs: int | None = 1,
     integrity: bool = False,
@@ -120,6 +127,7 @@ def verify(
         checkpoint: file with a checkpoint from outside the ledger: a witness's, or one kept from an
             earlier look.
         progress: called with events read and events stated, now and then.
+        witnesses: whose co-signatures are asked for.
         jobs: processes that examine runs, beside this one, where there are several; whoever asks
             for them keeps what starts the program behind `if __name__ == "__main__"`. None: one
             for each processor, if the ledger is long. The answer is the same.
@@ -128,10 +136,10 @@ def verify(
 
     Raises:
         LedgerError: there is no ledger that could be read.
-        NoteError: the checkpoint from outside is malformed, or its signature is wrong.
+        NoteError: a checkpoint from outside is malformed, or its signature is wrong.
     """
     how = _alone if not integrity else _integrity
-    return _examined(how, where, trusted, checkpoint, progress, jobs).verification
+    return _examined(how, where, trusted, checkpoint, progress, jobs, witnesses).verification
 
 
 def examine(
@@ -150,7 +158,8 @@ class _Look:
 
     evidence: Evidence
     keys: tuple[PublicKey, ...]
-    witnessed: Witnessed | None
+    witnesses: Witnesses
+    witnessed: list[Witnessed]
     progress: Callable[[int, int], None] | None
     damage: str | None
     jobs: int
@@ -159,7 +168,10 @@ class _Look:
     def __post_init__(self) -> None:
         self.findings = Findings()
         self.contents = Contents(self.evidence, self.findings)
-        self.integrity = Integrity(self.evidence, self.keys, self.witnessed, self.findings)
+        self.cosigned = Cosigned(self.witnesses, self.findings)
+        self.integrity = Integrity(
+            self.evidence, self.keys, self.witnessed, self.cosigned, self.findings
+        )
 
     def read(self, events: int) -> None:
         """Say how far it has come."""
@@ -175,19 +187,28 @@ def _examined(
     checkpoint: str | Path | None,
     progress: Callable[[int, int], None] | None,
     jobs: int | None,
+    witnesses: Witnesses | None = None,
 ) -> Examined:
     begun = time.monotonic()
     keys = tuple(trusted)
-    witnessed = _witnessed(Path(checkpoint), keys) if checkpoint is not None else None
+    asked_for = witnesses or Witnesses()
+    witnessed = [_witnessed(Path(checkpoint), keys)] if checkpoint is not None else []
+    witnessed += [_cosigned(name, note, asked_for) for name, note in asked_for.kept]
     with Evidence(where, ordered=False) as evidence:
+        said = [(name, ask(evidence.origin)) for name, ask in asked_for.asked]  # not before it
+        witnessed += [_cosigned(name, note, asked_for) for name, note in said]
         damage = evidence.damage(indices=how is not _integrity)
-        at_hand = (evidence, keys, witnessed, progress, damage, _jobs(evidence, jobs))
+        at_hand = (evidence, keys, asked_for, witnessed, progress, damage, _jobs(evidence, jobs))
         look = _Look(*at_hand)
         if damage is not None:  # what it then says may be anything
             look.findings.add(10, f"the database is damaged: {damage}")
         elif how is not _alone or look.jobs == 1 or not _together(look):
             look = _Look(*at_hand)
             how(look)
+        if damage is None:
+            look.cosigned.conclude()
+            for name, note in said:
+                look.cosigned.compare(name, note)
     verification = _verification(look, how is _integrity, begun)
     seen = look.conducted
     return Examined(verification, tuple(seen.courses), tuple(seen.choices), look.findings.of_run)
@@ -245,6 +266,7 @@ def _verification(look: _Look, alone: bool, begun: float) -> Verification:
         ok=findings.total == 0,
         origin=look.evidence.origin,
         events=integrity.events,
+        elsewhere=integrity.elsewhere,
         root=integrity.root.hex(),
         runs=look.conducted.runs,
         open_runs=look.conducted.open,
@@ -258,6 +280,7 @@ def _verification(look: _Look, alone: bool, begun: float) -> Verification:
         checkpoints=integrity.checkpoints,
         signatures=integrity.signatures + tally.verdict_signatures + tally.sign_offs,
         signed_by=tuple(sorted(integrity.signed_by)),
+        cosigned=look.cosigned.events if look.witnesses.keys else None,
         unknown_signers=tuple(sorted(integrity.unknown)),
         first_bad=findings.first,
         findings=tuple(findings.kept),
@@ -280,6 +303,16 @@ def _witnessed(path: Path, trusted: tuple[PublicKey, ...]) -> Witnessed:
     return Witnessed(f"the checkpoint in {path.name}", head, bool(signed))
 
 
+def _cosigned(name: str, note: str, witnesses: Witnesses) -> Witnessed:
+    """A checkpoint that comes from a witness."""
+    try:
+        head, _ = read_checkpoint(note, ())
+        signed = len(cosigners(note, witnesses.keys))
+    except NoteError as error:
+        raise NoteError(f"{name}: {error}") from None
+    return Witnessed(name, head, signed > 0, signed >= max(1, witnesses.quorum))
+
+
 def _unchecked(look: _Look, alone: bool) -> Iterator[str]:
     if look.damage is not None:
         yield "everything: a damaged database is not read"
@@ -295,8 +328,13 @@ def _unchecked(look: _Look, alone: bool) -> Iterator[str]:
             f"signatures: no key was trusted, {look.integrity.checkpoints} checkpoints were "
             "compared with the tree only; whoever can write the file can have written all of it"
         )
-    if look.witnessed is not None and not look.witnessed.signed:
-        yield f"{look.witnessed.name}: no key that is trusted signed it; its root was compared"
+    if look.integrity.elsewhere:
+        yield f"{look.integrity.elsewhere} events: they lie in an archive; name it with --archive"
+    for one in look.witnessed:
+        if not one.signed:
+            yield f"{one.name}: no key that is trusted signed it; its root was compared"
+    if look.witnesses.keys and (beyond := look.integrity.events - look.cosigned.events):
+        yield f"{beyond} events beyond the last checkpoint that {look.witnesses.quorum} co-signed"
     for count, what in (
         (tally.decisions_unchecked, "decisions: their gates' kinds are not installed here"),
         (tally.draws_unchecked, "draws: the secret is not shown (open runs), or not usable"),
