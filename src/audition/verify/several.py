@@ -43,9 +43,8 @@ PARTS = 4
 class Share:
     """What one process found in its part."""
 
-    amiss: bool = True
     leaves: bytes = b""
-    """Digest of the leaf hashes of its events, in order."""
+    """Digest of the leaf hashes of its events, in order; nothing if anything is amiss."""
     conducted: Conducted = field(default_factory=Conducted)
     absent: frozenset[bytes] = frozenset()
     redacted: dict[bytes, Place] = field(default_factory=dict[bytes, Place])
@@ -121,7 +120,7 @@ def examined(where: str | Path, origin: str, trusted: tuple[PublicKey, ...], par
             conducted.tally.register_unchecked = 0  # as it is where they are counted
     if findings.total or evidence.origin != origin:
         return Share()
-    return Share(False, leaves.digest(), conducted, contents.absent, contents.redacted)
+    return Share(leaves.digest(), conducted, contents.absent, contents.redacted)
 
 
 def _parts(evidence: Evidence, jobs: int) -> list[Part] | None:
@@ -159,7 +158,7 @@ def _together(
     seen, redeemed, absent = Conducted(), 0, 0
     for done, future in enumerate(as_completed(shares), 1):
         share = future.result()
-        if share.amiss or share.leaves != leaves[shares.index(future)]:
+        if share.leaves != leaves[shares.index(future)]:
             return None
         seen.add(share.conducted)
         contents.add(share.absent, share.redacted)
