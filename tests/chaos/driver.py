@@ -1,0 +1,315 @@
+"""A process that carries runs, and stops where it is told to: the one to which faults happen.
+
+It tells the test that started it of every event that a receipt covered. At a chosen instant it
+says so and waits; then the test does to it, or to the world, what the fault is, and lets it go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import resource
+import sys
+import threading
+import types
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Generator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import anyio
+import sqlalchemy as sa
+from sqlalchemy import event
+
+import audition.console.app
+import audition.verify
+from audition.act import perform
+from audition.ledger import Journal, PrivateKey, RegisterError, SqlLedger, enrol
+from audition.ledger.events import MomentSealed, TicketIssued
+from audition.loop import run as carry
+from audition.step import (
+    Act,
+    Digest,
+    Event,
+    Moment,
+    Receipt,
+    RunId,
+    Ticket,
+    digest_of,
+    parse_proposal,
+)
+from audition.waiting import answer, awaited, settle
+from disk import Disk
+from plans import planned
+from rehearsal import Note, Says
+
+OPERATOR = PrivateKey("operator", bytes(range(1, 33)))
+ANN = PrivateKey("ann", bytes(range(2, 34)))
+PATIENCE = 60
+"""Seconds after which a process is taken to hang."""
+
+_GROWS = re.compile(r'UPDATE "?ledger"?\b')
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a process is to do."""
+
+    where: str
+    """The ledger."""
+    folder: Path
+    """Where the log of the acts is."""
+    runs: tuple[RunId, ...]
+    plan: str = "plain"
+    do: str = "carry"
+    """`carry` each run until it ends or waits, `answer` what a person is asked, `settle` what is in
+    doubt, `recover`: all of it until each run has ended; `replay` a ticket, `cancel` each run."""
+    step: int = 1
+    """Of runs that are cancelled, how many more places each passes where it waits."""
+    at: tuple[str, int] = ("", 1)
+    """At which instant to stop, and for the how manieth time it then comes."""
+    record: Path | None = None
+    """Where to record what becomes of the ledger's files; SQLite's."""
+
+
+class Wire:
+    """What goes between a process and the test that started it."""
+
+    def __init__(self, line: Connection, at: tuple[str, int], disk: Disk) -> None:
+        self._line = line
+        self._at, self._times = at
+        self._disk = disk
+        self._one = threading.RLock()
+
+    def tell(self, what: str, *more: Any) -> None:
+        """Say something, and how far the record of the disk was then."""
+        with self._one:
+            self._line.send((what, self._disk.recorded(), *more))
+
+    def instant(self, name: str) -> None:
+        """Pass an instant; stop there if it is the chosen one."""
+        with self._one:
+            if name != self._at:
+                return
+            self._times -= 1
+            if self._times:
+                return
+            self.tell("at", name)
+            self._obey()
+
+    def _obey(self) -> None:
+        while True:
+            match self._line.recv():
+                case "go",:
+                    return
+                case "then", str(name), int(times):
+                    self._at, self._times = name, times
+                case "raise", error:
+                    raise error
+                case "limit", int(what), int(most):
+                    resource.setrlimit(what, (most, resource.getrlimit(what)[1]))
+                case "memory", int(more):
+                    _limit_memory(more)
+                case "user", int(user):
+                    os.seteuid(user)
+                case "disk", Path() as ledger, *how:
+                    self._disk.watch(ledger)
+                    self._disk.fail(*how)
+                case "clock", int(seconds):
+                    self._disk.set_clock(seconds)
+                case other:
+                    raise AssertionError(f"this is nothing that a process can do: {other}")
+
+
+class Ledger(SqlLedger):
+    """A ledger whose stages, transactions and commits are instants, and whose receipts are told."""
+
+    wire: Wire
+    newest: str = ""
+    """Kind of the newest event that was staged."""
+
+    def watched(self, wire: Wire) -> Ledger:
+        self.wire = wire
+        self._told: dict[RunId, list[tuple[RunId, int, Digest]]] = defaultdict(list)
+        return self
+
+    def stage(self, event: Event) -> Digest:
+        self.newest = event.body.kind
+        self.wire.instant(f"stage {event.body.kind}")
+        leaf = super().stage(event)
+        self._told[event.run].append((event.run, event.seq, leaf))
+        return leaf
+
+    async def commit(self, run: RunId | None = None) -> Receipt:
+        kind = self.newest
+        staged = self._told.pop(run, []) if run is not None else []
+        self.wire.instant(f"before {kind} is durable")
+        receipt = await super().commit(run)
+        if staged:
+            self.wire.tell("durable", staged, receipt.size, receipt.root)
+        self.wire.instant(f"after {kind} is durable")
+        return receipt
+
+
+def drive(line: Connection, order: Order) -> None:
+    """Do what is ordered; tell how each run stands, or why that could not be done."""
+    disk = Disk()
+    if order.record is not None:
+        disk.watch(Path(order.where), order.record)
+    wire = Wire(line, order.at, disk)
+    with contextlib.suppress(BrokenPipeError):  # nobody listens any more
+        try:
+            for run, stands in anyio.run(_done, order, wire):
+                wire.tell("stands", run, stands)
+            wire.tell("ended", "")
+        except BaseException as error:
+            while isinstance(error, BaseExceptionGroup):
+                error = error.exceptions[0]
+            wire.tell("ended", f"{type(error).__name__}: {error}")
+
+
+def command(arguments: tuple[str, ...], home: Path, out: Path) -> None:
+    """`audition` with these arguments; what it answers and what it says go into files."""
+    os.environ["AUDITION_HOME"] = str(home)
+    for number, file in ((1, out), (2, out.with_suffix(".err"))):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
+    sys.argv = ["audition", *arguments]
+    audition.console.app.main()
+
+
+async def _done(order: Order, wire: Wire) -> list[tuple[RunId, str]]:
+    ledger = Ledger.open(order.where, signer=OPERATOR).watched(wire)
+    with ledger, _transactions(ledger), anyio.fail_after(PATIENCE):
+        stands: list[tuple[RunId, str]] = []
+        async with anyio.create_task_group() as tasks:
+            for run in order.runs:
+                tasks.start_soon(_one, order, wire, ledger, run, stands)
+    return stands
+
+
+async def _one(
+    order: Order, wire: Wire, ledger: Ledger, run: RunId, stands: list[tuple[RunId, str]]
+) -> None:
+    match order.do:
+        case "answer":
+            wire.instant("answering")
+            await _answered(order, ledger, run)
+        case "settle":
+            await _settled(order, ledger, run)
+        case "replay":
+            await _replayed(order, wire, ledger, run)
+        case "cancel":
+            await _cancelled(order, wire, ledger, run)
+        case "carry":
+            project = planned(order.plan, order.folder, run, wire.instant)
+            result = await carry(project, ledger, run_id=run)
+            stands.append((run, result.waits_for or result.status))
+        case _:
+            stands.append((run, await _recovered(order, wire, ledger, run)))
+
+
+async def _recovered(order: Order, wire: Wire, ledger: Ledger, run: RunId) -> str:
+    """Carry a run to its end; whatever it waits for on the way is answered."""
+    project = planned(order.plan, order.folder, run, wire.instant)
+    while True:
+        result = await carry(project, ledger, run_id=run)
+        match result.waits_for:
+            case "":
+                return result.status
+            case "settle":
+                await _settled(order, ledger, run)
+            case _:
+                await _answered(order, ledger, run)
+
+
+async def _answered(order: Order, ledger: Ledger, run: RunId) -> None:
+    key = None
+    if order.plan == "signed":
+        key = ANN
+        with contextlib.suppress(RegisterError):  # the key is enrolled already
+            await enrol(ledger, ANN.public, "ann", OPERATOR)
+    await answer(ledger, run, Says(0.0, name="ann"), key=key)
+
+
+async def _settled(order: Order, ledger: Ledger, run: RunId) -> None:
+    """Say of an act in doubt what the log of the acts says."""
+    (asked,) = (one for one in awaited(ledger, run) if one.for_whom == "settle")
+    assert isinstance(asked.proposal, Act)
+    happened = asked.proposal.arguments["text"] in Note(order.folder / "acts").lines
+    await settle(ledger, run, happened=happened, by="tester")
+
+
+async def _replayed(order: Order, wire: Wire, ledger: Ledger, run: RunId) -> None:
+    """Present the run's first ticket as a process does that had read as far as its issue."""
+    moments: dict[Digest, Moment] = {}
+    for event in ledger.read(run):
+        match event.body:
+            case MomentSealed(moment=moment):
+                moments[digest_of(moment)] = moment
+            case TicketIssued() as issued:
+                moment = moments[issued.moment]
+                act = parse_proposal(ledger.get(issued.proposal))
+                assert isinstance(act, Act)
+                ticket = Ticket(run=run, act=act, **issued.model_dump(include=set(Ticket.model_fields) - {"run", "act"}))
+                executor = planned(order.plan, order.folder, run, wire.instant).executors["note"]
+                await perform(ticket, event, executor, moment, Journal(ledger, run, event.seq + 1))
+                return
+            case _:
+                pass
+
+
+async def _cancelled(order: Order, wire: Wire, ledger: Ledger, run: RunId) -> None:
+    """Carry a run and cancel it where it waits for the n-th time, n being its number."""
+    project = planned(order.plan, order.folder, run, wire.instant)
+    places = order.step * (1 + order.runs.index(run))
+    with anyio.CancelScope() as scope:
+        await _until(carry(project, ledger, run_id=run), places, scope.cancel)
+
+
+@types.coroutine
+def _until(work: Coroutine[Any, Any, Any], places: int, then: Callable[[], None]) -> Any:
+    """Do some work, and something else besides where it waits for the n-th time."""
+    value, error = None, None
+    while True:
+        try:
+            waits = work.send(value) if error is None else work.throw(error)
+        except StopIteration as done:
+            return done.value
+        places -= 1
+        if places == 0:
+            then()
+        try:
+            value, error = (yield waits), None
+        except BaseException as thrown:
+            value, error = None, thrown
+
+
+@contextlib.contextmanager
+def _transactions(ledger: Ledger) -> Generator[None]:
+    """Two instants in every transaction that writes events: in its middle, and at its end."""
+
+    def statement(connection: Any, cursor: Any, sql: str, *_: Any) -> None:
+        if _GROWS.match(sql):
+            ledger.wire.instant(f"while {ledger.newest} is written")
+
+    def commit(connection: sa.Connection) -> None:
+        if connection.get_execution_options().get("writes"):
+            ledger.wire.instant(f"while {ledger.newest} is committed")
+
+    event.listen(sa.Engine, "before_cursor_execute", statement)
+    event.listen(sa.Engine, "commit", commit)
+    try:
+        yield
+    finally:
+        event.remove(sa.Engine, "before_cursor_execute", statement)
+        event.remove(sa.Engine, "commit", commit)
+
+
+def _limit_memory(more: int) -> None:
+    """Let this process have so much memory beyond what it has."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    size = pages * os.sysconf("SC_PAGE_SIZE") + more
+    resource.setrlimit(resource.RLIMIT_AS, (size, resource.RLIM_INFINITY))

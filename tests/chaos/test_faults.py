@@ -1,0 +1,45 @@
+"""Every fault, on every database: nothing lost, nothing twice, what is in doubt is surfaced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import pytest
+
+from fault import Fault
+from kills import KILLS
+from processes import PROCESSES
+from rehearsal import no_box
+from world import World, starter
+
+FAULTS = (*KILLS, *PROCESSES)
+CASES = [
+    pytest.param(fault, database, id=f"{fault.name} [{database}]", marks=() if fault.quick else pytest.mark.full)
+    for fault in FAULTS
+    for database in fault.databases
+    if database == "sqlite"
+]
+
+
+@pytest.fixture(scope="session")
+def starts() -> ForkServerContext:
+    if why := no_box():
+        pytest.skip(why)
+    return starter()
+
+
+@pytest.fixture
+def world(tmp_path: Path, starts: ForkServerContext) -> Iterator[World]:
+    world = World(tmp_path, str(tmp_path / "ledger.db"), starts)
+    yield world
+    for process in world.processes:
+        process.end()
+
+
+@pytest.mark.parametrize(("fault", "database"), CASES)
+def test_nothing_is_lost_and_nothing_done_twice(world: World, fault: Fault, database: str) -> None:
+    fault.play(world)
+    if fault.judged:
+        world.judged()
