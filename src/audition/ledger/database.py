@@ -106,7 +106,7 @@ def connect(
     path = Path(text.removeprefix("sqlite:///"))
     if "://" in text and not text.startswith("sqlite:///"):
         raise LedgerError(f"{text}: only sqlite:///PATH is known here")
-    if path.is_dir() or (not path.exists() and not create):
+    if os.path.isdir(path) or (not os.path.exists(path) and not create):
         raise LedgerError(f"{path}: no ledger there")
     url = sa.URL.create("sqlite", database=str(path))
     if readonly:

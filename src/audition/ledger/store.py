@@ -9,6 +9,7 @@ transaction: a kill leaves all of them or none.
 from __future__ import annotations
 
 import hmac
+import os
 import secrets
 import threading
 from collections.abc import Iterable, Iterator
@@ -104,6 +105,8 @@ class SqlLedger:
         self._lost: dict[RunId, LedgerError] = {}
         self._unheard: dict[RunId, LedgerError] = {}
         self._connection: sa.Connection | None = None
+        self._path = os.path.abspath(str(engine.url.database))
+        self._file = _file(self._path)
         self.origin = origin
         """Name of this ledger in its checkpoints."""
 
@@ -280,6 +283,11 @@ class SqlLedger:
             connection = self._connection
             with connection.begin():
                 size, peaks = connection.exec_driver_sql(_EDGE).one()
+                if size < self._frontier.size:
+                    raise LedgerError(
+                        f"{os.path.basename(self._path)}: {size} events, where there were "
+                        f"{self._frontier.size}; put back the newer copy"
+                    )
                 if size != self._frontier.size or not size:
                     self._known.clear()
                     self._frontier = Frontier(size, _cut(peaks))
@@ -298,6 +306,11 @@ class SqlLedger:
                         head = Checkpoint(self.origin, frontier.size, frontier.root())
                         note = head.signed(self._signer)
                         connection.exec_driver_sql(_SIGN, (frontier.size, note))
+            if _file(self._path) != self._file:
+                raise LedgerError(
+                    f"{os.path.basename(self._path)}: the file was taken away or replaced, and "
+                    "what is written to it now is nowhere; put it back"
+                )
             self._frontier, self._known = frontier, known
             if new == len(group.contents):  # of one that was there it may be that it was redacted
                 for name, (_, data) in group.contents.items():
@@ -500,6 +513,15 @@ def _begin(engine: sa.Engine, path: Path, create: bool) -> None:
                     "peaks": b"",
                 },
             )
+
+
+def _file(path: str) -> tuple[int, int] | None:
+    """Which file stands there; None if none does."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _place(connection: sa.Connection, run: RunId) -> tuple[int | None, int]:
