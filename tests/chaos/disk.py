@@ -29,12 +29,16 @@ class Disk:
         self._shim = library if hasattr(library, "chaos_watch") else None
         if self._shim is not None:
             self._shim.chaos_recorded.restype = ctypes.c_long
+        self._before = 0
 
     def watch(self, ledger: Path, record: Path | None = None) -> None:
         """Look at the files of a ledger from now on, and record what becomes of them."""
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        file = -1 if record is None else os.open(record, flags, 0o600)
-        self._loaded.chaos_watch(os.fsencode(ledger.absolute()), file)
+        file = -1
+        if record is not None:
+            file = os.open(record, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            self._before = len(changes(record))
+        if self._shim is not None:
+            self._shim.chaos_watch(os.fsencode(ledger.absolute()), file)
 
     def fail(self, call: str, error: int, after: int = 0, times: int = -1) -> None:
         """Let calls fail.
@@ -54,7 +58,7 @@ class Disk:
 
     def recorded(self) -> int:
         """How long the record is."""
-        return 0 if self._shim is None else int(self._shim.chaos_recorded())
+        return 0 if self._shim is None else self._before + int(self._shim.chaos_recorded())
 
     @property
     def _loaded(self) -> ctypes.CDLL:

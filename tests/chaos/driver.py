@@ -22,6 +22,9 @@ from typing import Any
 
 import anyio
 import sqlalchemy as sa
+from disk import Disk
+from plans import planned
+import sqlalchemy.dialects.sqlite.pysqlite
 from sqlalchemy import event
 
 import audition.console.app
@@ -42,8 +45,6 @@ from audition.step import (
     parse_proposal,
 )
 from audition.waiting import answer, awaited, settle
-from disk import Disk
-from plans import planned
 from rehearsal import Note, Says
 
 OPERATOR = PrivateKey("operator", bytes(range(1, 33)))
@@ -92,6 +93,8 @@ class Wire:
     def instant(self, name: str) -> None:
         """Pass an instant; stop there if it is the chosen one."""
         with self._one:
+            if self._disk.recorded():
+                self.tell("passed", name)
             if name != self._at:
                 return
             self._times -= 1
@@ -103,7 +106,7 @@ class Wire:
     def _obey(self) -> None:
         while True:
             match self._line.recv():
-                case "go",:
+                case ("go",):
                     return
                 case "then", str(name), int(times):
                     self._at, self._times = name, times
@@ -115,9 +118,10 @@ class Wire:
                     _limit_memory(more)
                 case "user", int(user):
                     os.seteuid(user)
-                case "disk", Path() as ledger, *how:
-                    self._disk.watch(ledger)
+                case "disk", *how:
                     self._disk.fail(*how)
+                case "patience", int(milliseconds):
+                    _wait_no_longer(milliseconds)
                 case "clock", int(seconds):
                     self._disk.set_clock(seconds)
                 case other:
@@ -157,7 +161,7 @@ class Ledger(SqlLedger):
 def drive(line: Connection, order: Order) -> None:
     """Do what is ordered; tell how each run stands, or why that could not be done."""
     disk = Disk()
-    if order.record is not None:
+    if "://" not in order.where:
         disk.watch(Path(order.where), order.record)
     wire = Wire(line, order.at, disk)
     with contextlib.suppress(BrokenPipeError):  # nobody listens any more
@@ -181,6 +185,7 @@ def command(arguments: tuple[str, ...], home: Path, out: Path) -> None:
 
 
 async def _done(order: Order, wire: Wire) -> list[tuple[RunId, str]]:
+    wire.instant("opening")
     ledger = Ledger.open(order.where, signer=OPERATOR).watched(wire)
     with ledger, _transactions(ledger), anyio.fail_after(PATIENCE):
         stands: list[tuple[RunId, str]] = []
@@ -253,7 +258,11 @@ async def _replayed(order: Order, wire: Wire, ledger: Ledger, run: RunId) -> Non
                 moment = moments[issued.moment]
                 act = parse_proposal(ledger.get(issued.proposal))
                 assert isinstance(act, Act)
-                ticket = Ticket(run=run, act=act, **issued.model_dump(include=set(Ticket.model_fields) - {"run", "act"}))
+                ticket = Ticket(
+                    run=run,
+                    act=act,
+                    **issued.model_dump(include=set(Ticket.model_fields) - {"run", "act"}),
+                )
                 executor = planned(order.plan, order.folder, run, wire.instant).executors["note"]
                 await perform(ticket, event, executor, moment, Journal(ledger, run, event.seq + 1))
                 return
@@ -306,6 +315,14 @@ def _transactions(ledger: Ledger) -> Generator[None]:
     finally:
         event.remove(sa.Engine, "before_cursor_execute", statement)
         event.remove(sa.Engine, "commit", commit)
+
+
+def _wait_no_longer(milliseconds: int) -> None:
+    """Let connections made from now on wait so long for a lock."""
+
+    @event.listens_for(sa.Engine, "connect")
+    def patience(connection: Any, _: object) -> None:
+        connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
 
 
 def _limit_memory(more: int) -> None:

@@ -89,5 +89,7 @@ KILLS = (
     killed("plain", "stage act.in_doubt", AGAIN, DOUBT, do="recover"),
     killed("plain", "stage act.settled", AGAIN, DOUBT, do="settle"),
     killed("plain", "while act.settled is written", ATOMIC, do="settle"),
-    killed("plain", "after act.settled is durable", "what is settled is in doubt still", do="settle"),
+    killed(
+        "plain", "after act.settled is durable", "what is settled is in doubt still", do="settle"
+    ),
 )

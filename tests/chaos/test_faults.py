@@ -7,16 +7,22 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
-
 from fault import Fault
 from kills import KILLS
 from processes import PROCESSES
-from rehearsal import no_box
+from storage import STORAGE
 from world import World, starter
 
-FAULTS = (*KILLS, *PROCESSES)
+from rehearsal import no_box
+
+FAULTS = (*KILLS, *PROCESSES, *STORAGE)
 CASES = [
-    pytest.param(fault, database, id=f"{fault.name} [{database}]", marks=() if fault.quick else pytest.mark.full)
+    pytest.param(
+        fault,
+        database,
+        id=f"{fault.name} [{database}]",
+        marks=() if fault.quick else pytest.mark.full,
+    )
     for fault in FAULTS
     for database in fault.databases
     if database == "sqlite"

@@ -21,6 +21,9 @@ from typing import Any
 
 import disk
 import driver
+from driver import OPERATOR, Order
+from plans import due, run_id
+
 from audition.ledger import SqlLedger, parse_event
 from audition.ledger.events import (
     ActFinished,
@@ -31,8 +34,6 @@ from audition.ledger.events import (
 )
 from audition.ledger.tree import Frontier
 from audition.step import Act, Event, parse_proposal
-from driver import OPERATOR, Order
-from plans import due, run_id
 from rehearsal import Note
 
 ROWS = (
@@ -69,6 +70,10 @@ class Process:
     def __init__(self, starts: ForkServerContext, order: Order) -> None:
         self.order = order
         self.receipts: list[Receipt] = []
+        self.recorded = 0
+        """How long the record of the disk was when it last said something."""
+        self.passed: list[tuple[int, str]] = []
+        """Where the disk is recorded: how long the record was at each instant."""
         self.stands: dict[str, str] = {}
         """How each run stood at the end: what it waits for, or its status."""
         self.why = "the process was killed"
@@ -137,12 +142,14 @@ class Process:
         while True:
             assert self._line.poll(driver.PATIENCE + 30), f"nothing is heard of {self.order}"
             try:
-                what, recorded, *more = self._line.recv()
+                what, self.recorded, *more = self._line.recv()
             except (EOFError, ConnectionResetError):
                 return False
             match what:
                 case "durable":
-                    self.receipts.append(Receipt(*more, recorded))
+                    self.receipts.append(Receipt(*more, self.recorded))
+                case "passed":
+                    self.passed.append((self.recorded, more[0]))
                 case "stands":
                     self.stands[more[0]] = more[1]
                 case "ended":
@@ -164,7 +171,7 @@ class World:
         self.plan = "plain"
         self.runs: list[str] = []
         self.processes: list[Process] = []
-        self._starts = starts
+        self.starts = starts
         (folder / "operator.pub").write_text(str(OPERATOR.public))
 
     @property
@@ -188,7 +195,7 @@ class World:
         runs = tuple(run_id(plan, number) for number in range(more.pop("runs", 1)))
         self.runs = sorted({*self.runs, *runs})
         order = Order(self.where, self.folder, runs, plan, at=(at, times), **more)
-        process = Process(self._starts, order)
+        process = Process(self.starts, order)
         self.processes.append(process)
         return process
 
@@ -202,7 +209,7 @@ class World:
         """Run `audition`; its exit code, and its answer or else what it said."""
         out = self.folder / "told.json"
         given = (tuple(map(str, arguments)), self.folder / "home", out)
-        process = self._starts.Process(target=driver.command, args=given, daemon=True)
+        process = self.starts.Process(target=driver.command, args=given, daemon=True)
         process.start()
         process.join(driver.PATIENCE)
         assert process.exitcode is not None, f"audition {' '.join(arguments)}: no end"
@@ -214,7 +221,7 @@ class World:
         """Nothing committed is lost, nothing done twice, nothing in doubt kept back; recover."""
         self.kept(rows := self.rows())
         self._surfaced(rows)
-        self._accounted(rows)
+        self.accounted(rows)
         if self.runs:
             last = self.finish("recover")
             assert not last.why, f"it could not be recovered: {last.why}"
@@ -223,17 +230,24 @@ class World:
         self._done(rows)
         self.verified()
 
-    def kept(self, rows: list[Row]) -> None:
+    def kept(self, rows: list[Row], receipts: list[Receipt] | None = None) -> None:
         """Every event that a receipt covered is there, under the root that the receipt told."""
         held = {(row.run, row.seq): row.leaf for row in rows}
         tree, roots = Frontier(), {0: Frontier().root().hex()}
         for row in rows:
             tree.append(bytes.fromhex(row.leaf))
             roots[tree.size] = tree.root().hex()
-        for receipt in self.receipts:
+        for receipt in self.receipts if receipts is None else receipts:
             for run, seq, leaf in receipt.staged:
                 assert held.get((run, seq)) == leaf, f"event {seq} of {run} was committed, and lost"
             assert roots.get(receipt.size) == receipt.root, "the tree is not what a receipt told"
+
+    def accounted(self, rows: list[Row], acts: list[str] | None = None) -> None:
+        """What was done had been started in the ledger before, and once."""
+        started = Counter(self._lines(rows, ActStarted))
+        assert Counter(self.acts if acts is None else acts) <= started, (
+            "an act was done without its start being durable"
+        )
 
     def verified(self, *more: str) -> None:
         """`audition verify` finds nothing."""
@@ -277,11 +291,6 @@ class World:
         found = {one["ticket"] for one in json.loads(said)["waiting"] if one["for"] == "settle"}
         assert found == begun, "an act in doubt was not surfaced"
 
-    def _accounted(self, rows: list[Row]) -> None:
-        """What was done had been started in the ledger before, and once."""
-        started = Counter(self._lines(rows, ActStarted))
-        assert Counter(self.acts) <= started, "an act was done without its start being durable"
-
     def _done(self, rows: list[Row]) -> None:
         """Each act that was due was done once, but for what was settled as not done."""
         denied = self._lines(rows, ActSettled)
@@ -297,6 +306,8 @@ class World:
         """The lines of the acts that were started, or settled as not done."""
         issued: dict[str, str] = {}
         found: list[str] = []
+        if not rows:
+            return found
         with self.opened() as ledger:
             for row in rows:
                 match row.event.body:
