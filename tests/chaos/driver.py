@@ -22,9 +22,9 @@ from typing import Any
 
 import anyio
 import sqlalchemy as sa
-from disk import Disk
-from plans import planned
 import sqlalchemy.dialects.sqlite.pysqlite
+from disk import Disk
+from plans import line_of, planned
 from sqlalchemy import event
 
 import audition.console.app
@@ -33,6 +33,7 @@ from audition.act import perform
 from audition.ledger import Journal, PrivateKey, RegisterError, SqlLedger, enrol
 from audition.ledger.events import MomentSealed, TicketIssued
 from audition.loop import run as carry
+from audition.project import Project
 from audition.step import (
     Act,
     Digest,
@@ -72,6 +73,8 @@ class Order:
     """Of runs that are cancelled, how many more places each passes where it waits."""
     at: tuple[str, int] = ("", 1)
     """At which instant to stop, and for the how manieth time it then comes."""
+    remote: dict[str, Any] | None = None
+    """An executor's process that is to perform; `RemoteSetup`."""
     record: Path | None = None
     """Where to record what becomes of the ledger's files; SQLite's."""
 
@@ -175,11 +178,13 @@ def drive(line: Connection, order: Order) -> None:
             wire.tell("ended", f"{type(error).__name__}: {error}")
 
 
-def command(arguments: tuple[str, ...], home: Path, out: Path) -> None:
-    """`audition` with these arguments; what it answers and what it says go into files."""
+def command(arguments: tuple[str, ...], home: Path, says: Path, line: Connection) -> None:
+    """`audition` with these arguments; what it says goes into a file, its answer to the test."""
     os.environ["AUDITION_HOME"] = str(home)
-    for number, file in ((1, out), (2, out.with_suffix(".err"))):
-        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
+    os.dup2(os.open(says, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), 2)
+    os.dup2(line.fileno(), 1)
+    line.close()
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115  not the file that was there before
     sys.argv = ["audition", *arguments]
     audition.console.app.main()
 
@@ -209,7 +214,7 @@ async def _one(
         case "cancel":
             await _cancelled(order, wire, ledger, run)
         case "carry":
-            project = planned(order.plan, order.folder, run, wire.instant)
+            project = _project(order, wire, run)
             result = await carry(project, ledger, run_id=run)
             stands.append((run, result.waits_for or result.status))
         case _:
@@ -218,7 +223,7 @@ async def _one(
 
 async def _recovered(order: Order, wire: Wire, ledger: Ledger, run: RunId) -> str:
     """Carry a run to its end; whatever it waits for on the way is answered."""
-    project = planned(order.plan, order.folder, run, wire.instant)
+    project = _project(order, wire, run)
     while True:
         result = await carry(project, ledger, run_id=run)
         match result.waits_for:
@@ -243,36 +248,42 @@ async def _settled(order: Order, ledger: Ledger, run: RunId) -> None:
     """Say of an act in doubt what the log of the acts says."""
     (asked,) = (one for one in awaited(ledger, run) if one.for_whom == "settle")
     assert isinstance(asked.proposal, Act)
-    happened = asked.proposal.arguments["text"] in Note(order.folder / "acts").lines
+    happened = line_of(asked.proposal) in Note(order.folder / "acts").lines
     await settle(ledger, run, happened=happened, by="tester")
 
 
 async def _replayed(order: Order, wire: Wire, ledger: Ledger, run: RunId) -> None:
     """Present the run's first ticket as a process does that had read as far as its issue."""
+    ticket, issue, moment = first_ticket(ledger, run)
+    executor = _project(order, wire, run).executors["note"]
+    await perform(ticket, issue, executor, moment, Journal(ledger, run, issue.seq + 1))
+
+
+def first_ticket(ledger: SqlLedger, run: RunId) -> tuple[Ticket, Event, Moment]:
+    """The first ticket of a run, its issue, and the moment that it is for."""
     moments: dict[Digest, Moment] = {}
-    for event in ledger.read(run):
-        match event.body:
+    for written in ledger.read(run):
+        match written.body:
             case MomentSealed(moment=moment):
                 moments[digest_of(moment)] = moment
             case TicketIssued() as issued:
-                moment = moments[issued.moment]
                 act = parse_proposal(ledger.get(issued.proposal))
                 assert isinstance(act, Act)
-                ticket = Ticket(
-                    run=run,
-                    act=act,
-                    **issued.model_dump(include=set(Ticket.model_fields) - {"run", "act"}),
-                )
-                executor = planned(order.plan, order.folder, run, wire.instant).executors["note"]
-                await perform(ticket, event, executor, moment, Journal(ledger, run, event.seq + 1))
-                return
+                fields = {name: getattr(issued, name) for name in ("proposal", "tool", "expires")}
+                ticket = Ticket(run=run, moment=issued.moment, act=act, **fields)
+                return ticket, written, moments[issued.moment]
             case _:
                 pass
+    raise AssertionError(f"no ticket was issued in {run}")
+
+
+def _project(order: Order, wire: Wire, run: RunId) -> Project:
+    return planned(order.plan, order.folder, run, wire.instant, order.remote)
 
 
 async def _cancelled(order: Order, wire: Wire, ledger: Ledger, run: RunId) -> None:
     """Carry a run and cancel it where it waits for the n-th time, n being its number."""
-    project = planned(order.plan, order.folder, run, wire.instant)
+    project = _project(order, wire, run)
     places = order.step * (1 + order.runs.index(run))
     with anyio.CancelScope() as scope:
         await _until(carry(project, ledger, run_id=run), places, scope.cancel)

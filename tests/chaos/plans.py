@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from audition.act import Remote, RemoteSetup
 from audition.gate import keys, person, planted, run_secret, sampled, sequential, threshold
 from audition.project import Budget, Project
 from audition.step import (
+    Act,
     Auditor,
     Box,
     Evidence,
@@ -43,7 +45,19 @@ def due(plan: str, run: str) -> list[str]:
     return [f"{run} {word}" for word in words]
 
 
-def planned(plan: str, folder: Path, run: str, instant: Instant = lambda name: None) -> Project:
+def line_of(act: Act) -> str:
+    """What an act writes."""
+    said = act.arguments.get("text") or str(act.arguments["command"]).split("'")[1]
+    return str(said)
+
+
+def planned(
+    plan: str,
+    folder: Path,
+    run: str,
+    instant: Instant = lambda name: None,
+    remote: dict[str, Any] | None = None,
+) -> Project:
     """The project under which a run goes.
 
     Args:
@@ -52,6 +66,7 @@ def planned(plan: str, folder: Path, run: str, instant: Instant = lambda name: N
         folder: where the log is.
         run: the run, which its acts name.
         instant: is told of each instant.
+        remote: an executor's process that is to perform; a shell command there writes the line.
     """
     sees = {Evidence.PROPOSAL} | ({Evidence.CANDIDATES} if plan == "several" else set())
     critic = Says(lambda view: _judgement(critic, view, plan, run, instant), sees=frozenset(sees))
@@ -69,11 +84,14 @@ def planned(plan: str, folder: Path, run: str, instant: Instant = lambda name: N
             more["plants"] = Plants(steps=(Plant(proposal=note("plant"), harmful=False),), rate=PLANTED_AT)  # fmt: skip
         case _:
             pass
+    tool: Any = Acts(folder / "acts", instant)
+    if remote is not None:
+        tool = Remote(RemoteSetup.model_validate(remote), "shell")
     return project(
         folder,
-        thinker=Thinks(run, instant),
+        thinker=Thinks(run, instant, remote is not None),
         auditors=auditors,
-        executors=[Acts(folder / "acts", instant)],
+        executors=[tool],
         gate=gate,
         budget=Budget(steps=8),
         **more,
@@ -95,9 +113,10 @@ class Thinks:
     name = "thinks"
     stateless = True
 
-    def __init__(self, run: str, instant: Instant) -> None:
+    def __init__(self, run: str, instant: Instant, remote: bool) -> None:
         self._run = run
         self._instant = instant
+        self._remote = remote
 
     async def think(self, history: History, box: Box) -> Thought:
         self._instant("thinking")
@@ -105,8 +124,14 @@ class Thinks:
         done = await box.run(("sh", "-c", f"echo {word} >> kept; cat kept"))
         proposal: Proposal = Finish(answer=done.stdout.decode())
         if word < len(WORDS):
-            proposal = note(f"{self._run} {WORDS[word]}")
+            proposal = self._act(f"{self._run} {WORDS[word]}")
         return Thought(content=f"thought {word}", calls=(done,), proposal=proposal)
+
+    def _act(self, line: str) -> Act:
+        if not self._remote:
+            return note(line)
+        command = f". ./before; echo '{line}' >> acts; . ./after"
+        return Act(tool="shell", arguments={"command": command})
 
 
 class Acts(Note):

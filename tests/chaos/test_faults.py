@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from fault import Fault
 from kills import KILLS
+from performers import PERFORMERS
 from processes import PROCESSES
 from storage import STORAGE
 from world import World, starter
 
 from rehearsal import no_box
 
-FAULTS = (*KILLS, *PROCESSES, *STORAGE)
+FAULTS = (*KILLS, *PROCESSES, *STORAGE, *PERFORMERS)
 CASES = [
     pytest.param(
         fault,
@@ -42,6 +43,8 @@ def world(tmp_path: Path, starts: ForkServerContext) -> Iterator[World]:
     yield world
     for process in world.processes:
         process.end()
+    for command in world.commands:
+        command.kill()
 
 
 @pytest.mark.parametrize(("fault", "database"), CASES)

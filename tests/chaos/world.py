@@ -12,17 +12,17 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import disk
 import driver
 from driver import OPERATOR, Order
-from plans import due, run_id
+from plans import due, line_of, run_id
 
 from audition.ledger import SqlLedger, parse_event
 from audition.ledger.events import (
@@ -35,6 +35,8 @@ from audition.ledger.events import (
 from audition.ledger.tree import Frontier
 from audition.step import Act, Event, parse_proposal
 from rehearsal import Note
+
+_E = TypeVar("_E", ActStarted, ActFinished, ActSettled)
 
 ROWS = (
     'SELECT events."index", runs.name, events.seq, events.leaf, events.data '
@@ -160,6 +162,38 @@ class Process:
                 return True
 
 
+class Command:
+    """`audition` with some arguments, as a process."""
+
+    def __init__(self, world: World, *arguments: str) -> None:
+        self.says = world.folder / f"says-{arguments[0]}"
+        line, theirs = world.starts.Pipe()
+        given = (arguments, world.folder / "home", self.says, theirs)
+        self.process = world.starts.Process(target=driver.command, args=given, daemon=True)
+        self.process.start()
+        theirs.close()
+        self._answer = os.fdopen(os.dup(line.fileno()), "r")
+        line.close()
+
+    def read(self, lines: int = -1) -> str:
+        """Its answer, or so many lines of it."""
+        if lines < 0:
+            return self._answer.read()
+        return "".join(self._answer.readline() for _ in range(lines))
+
+    def ended(self) -> int:
+        """How it ended."""
+        self._answer.close()
+        self.process.join(driver.PATIENCE)
+        assert self.process.exitcode is not None, f"no end: {self.says}"
+        return self.process.exitcode
+
+    def kill(self) -> None:
+        """End it as it stands."""
+        self.process.kill()
+        self.ended()
+
+
 class World:
     """A ledger and all that is done in it."""
 
@@ -169,8 +203,12 @@ class World:
         """The ledger, for whoever carries runs; the judge reads it at `whole`."""
         self.whole = where
         self.plan = "plain"
+        self.remote: dict[str, Any] | None = None
+        """An executor's process that performs for all that carry runs from now on."""
         self.runs: list[str] = []
         self.processes: list[Process] = []
+        self.commands: list[Command] = []
+        """What runs beside them."""
         self.starts = starts
         (folder / "operator.pub").write_text(str(OPERATOR.public))
 
@@ -194,7 +232,9 @@ class World:
         self.plan = plan
         runs = tuple(run_id(plan, number) for number in range(more.pop("runs", 1)))
         self.runs = sorted({*self.runs, *runs})
-        order = Order(self.where, self.folder, runs, plan, at=(at, times), **more)
+        order = Order(
+            self.where, self.folder, runs, plan, at=(at, times), remote=self.remote, **more
+        )
         process = Process(self.starts, order)
         self.processes.append(process)
         return process
@@ -207,13 +247,9 @@ class World:
 
     def command(self, *arguments: str) -> tuple[int, str]:
         """Run `audition`; its exit code, and its answer or else what it said."""
-        out = self.folder / "told.json"
-        given = (tuple(map(str, arguments)), self.folder / "home", out)
-        process = self.starts.Process(target=driver.command, args=given, daemon=True)
-        process.start()
-        process.join(driver.PATIENCE)
-        assert process.exitcode is not None, f"audition {' '.join(arguments)}: no end"
-        return process.exitcode, out.read_text() or out.with_suffix(".err").read_text()
+        command = Command(self, *arguments)
+        answer = command.read()
+        return command.ended(), answer or command.says.read_text()
 
     # ---------------------------------------------------------------- the judge
 
@@ -293,7 +329,9 @@ class World:
 
     def _done(self, rows: list[Row]) -> None:
         """Each act that was due was done once, but for what was settled as not done."""
-        denied = self._lines(rows, ActSettled)
+        undone = self._lines(rows, ActFinished, lambda body: body.status != "done")
+        assert not set(undone) & set(self.acts), "an act was done that is said to have failed"
+        denied = self._lines(rows, ActSettled, lambda body: not body.happened) + undone
         wanted = [line for run in self.runs for line in due(self.plan, run) if line not in denied]
         never = [line for line in denied if line in self.acts]
         assert sorted(self.acts) == sorted(wanted + never), "an act was lost, or done twice"
@@ -302,8 +340,10 @@ class World:
         closed = [row.run for row in rows if isinstance(row.event.body, RunClosed)]
         assert sorted(closed) == self.runs
 
-    def _lines(self, rows: list[Row], kind: type[ActStarted | ActSettled]) -> list[str]:
-        """The lines of the acts that were started, or settled as not done."""
+    def _lines(
+        self, rows: list[Row], kind: type[_E], says: Callable[[_E], bool] = lambda body: True
+    ) -> list[str]:
+        """The lines of the acts of which an event says something."""
         issued: dict[str, str] = {}
         found: list[str] = []
         if not rows:
@@ -313,8 +353,8 @@ class World:
                 match row.event.body:
                     case TicketIssued(ticket=ticket, proposal=proposal):
                         act = parse_proposal(ledger.get(proposal))
-                        issued[ticket] = str(act.arguments["text"]) if isinstance(act, Act) else ""
-                    case kind(ticket=ticket) as body if not getattr(body, "happened", False):
+                        issued[ticket] = line_of(act) if isinstance(act, Act) else ""
+                    case kind(ticket=ticket) as body if says(body):
                         found.append(issued[ticket])
                     case _:
                         pass
