@@ -12,6 +12,28 @@ import handmade
 import rehearsal
 from audition.ledger import PrivateKey, SqlLedger
 from audition.verify import verify
+from servers.postgres import Server, programs, serving
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server, started when the first test needs it."""
+    if programs() is None:
+        pytest.skip("no PostgreSQL server is installed here")
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Where a ledger may be begun, on each kind of database."""
+    if request.param == "sqlite":
+        yield str(tmp_path / "l.db")
+        return
+    server: Server = request.getfixturevalue("postgres")
+    name = server.fresh()
+    yield server.address(name)
+    server.tell(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 
@@ -117,6 +117,7 @@ RESTRICTION = Restriction(name="no-network", says="Nothing leaves this machine."
 
 Events = list[tuple[int, Body]]
 Twist = Callable[[Events], Events]
+W = TypeVar("W", str, Path)
 
 
 PLANTING = 0.5
@@ -513,12 +514,12 @@ def recorded_run(run: str = RECORD) -> Scribe:
 
 
 def write(
-    path: Path,
+    path: W,
     *pens: Scribe,
     key: PrivateKey | None = KEY,
     group: int = 7,
     twist: Twist | None = None,
-) -> Path:
+) -> W:
     """Write runs into a ledger, taking turns, some events to a commit.
 
     Args:

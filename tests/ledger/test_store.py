@@ -35,6 +35,7 @@ from audition.ledger.events import RunResumed
 from audition.ledger.tree import check_consistency, check_inclusion, leaf_hash, root_of
 from audition.step import Event
 from audition.verify import verify
+from databases import ask, stored
 
 pytestmark = pytest.mark.anyio
 RUN = "ab" * 16
@@ -49,18 +50,11 @@ def every_byte(folder: Path) -> bytes:
     return b"".join(each.read_bytes() for each in folder.iterdir())
 
 
-def stored(path: Path) -> list[bytes]:
-    database = sqlite3.connect(path)
-    rows = database.execute('SELECT data FROM events ORDER BY "index"').fetchall()
-    database.close()
-    return [data for (data,) in rows]
-
-
 # -------------------------------------------------------------------------------- writing
 
 
-async def test_what_is_staged_is_not_there_until_it_is_committed(tmp_path: Path) -> None:
-    with SqlLedger.open(tmp_path / "l.db") as ledger:
+async def test_what_is_staged_is_not_there_until_it_is_committed(where: str) -> None:
+    with SqlLedger.open(where) as ledger:
         leaf = ledger.stage(event(0))
         assert list(ledger.read(RUN)) == [] and ledger.size == 0
         receipt = await ledger.commit(RUN)
@@ -69,8 +63,8 @@ async def test_what_is_staged_is_not_there_until_it_is_committed(tmp_path: Path)
         assert leaf == leaf_hash(event(0).canonical()).hex()
 
 
-async def test_a_run_is_read_back_in_order_from_anywhere(tmp_path: Path) -> None:
-    with SqlLedger.open(tmp_path / "l.db") as ledger:
+async def test_a_run_is_read_back_in_order_from_anywhere(where: str) -> None:
+    with SqlLedger.open(where) as ledger:
         for seq in range(1200):
             ledger.stage(event(seq))
             ledger.stage(event(seq, OTHER))
@@ -80,9 +74,9 @@ async def test_a_run_is_read_back_in_order_from_anywhere(tmp_path: Path) -> None
         assert ledger.runs() == [RUN, OTHER]
 
 
-async def test_concurrent_runs_share_transactions(tmp_path: Path) -> None:
+async def test_concurrent_runs_share_transactions(where: str) -> None:
     """Runs that commit at once are written together: fewer transactions than commits."""
-    with SqlLedger.open(tmp_path / "l.db") as ledger:
+    with SqlLedger.open(where) as ledger:
         begun: list[str] = []
         sa.event.listen(
             ledger._engine, "begin", lambda c: begun.append(str(c.get_execution_options()))
@@ -104,23 +98,22 @@ async def test_concurrent_runs_share_transactions(tmp_path: Path) -> None:
             assert len(list(ledger.read(f"{number:032x}"))) == 20
 
 
-async def test_a_commit_returns_only_when_its_own_events_are_durable(tmp_path: Path) -> None:
-    path = tmp_path / "l.db"
-    with SqlLedger.open(path) as ledger:
+async def test_a_commit_returns_only_when_its_own_events_are_durable(where: str) -> None:
+    with SqlLedger.open(where) as ledger:
 
         async def carry(run: str) -> None:
             for seq in range(10):
                 ledger.stage(event(seq, run))
                 await ledger.commit(run)
-                assert event(seq, run).canonical() in stored(path)
+                assert event(seq, run).canonical() in stored(where)
 
         async with anyio.create_task_group() as group:
             for number in range(5):
                 group.start_soon(carry, f"{number:032x}")
 
 
-async def test_whoever_has_not_seen_all_of_a_run_cannot_write_to_it(tmp_path: Path) -> None:
-    with SqlLedger.open(tmp_path / "l.db") as one, SqlLedger.open(tmp_path / "l.db") as other:
+async def test_whoever_has_not_seen_all_of_a_run_cannot_write_to_it(where: str) -> None:
+    with SqlLedger.open(where) as one, SqlLedger.open(where) as other:
         one.stage(event(0))
         await one.commit(RUN)
         other.stage(event(1))
@@ -133,8 +126,8 @@ async def test_whoever_has_not_seen_all_of_a_run_cannot_write_to_it(tmp_path: Pa
         assert [e.seq for e in other.read(RUN)] == [0, 1, 2]
 
 
-async def test_a_conflict_in_one_run_leaves_the_others_of_its_group(tmp_path: Path) -> None:
-    with SqlLedger.open(tmp_path / "l.db") as ledger:
+async def test_a_conflict_in_one_run_leaves_the_others_of_its_group(where: str) -> None:
+    with SqlLedger.open(where) as ledger:
         for each in (event(0, OTHER), event(0), event(5), event(1, OTHER), event(6)):
             ledger.stage(each)
         await ledger.commit(OTHER)
@@ -142,33 +135,32 @@ async def test_a_conflict_in_one_run_leaves_the_others_of_its_group(tmp_path: Pa
             await ledger.commit(RUN)
         assert [e.seq for e in ledger.read(OTHER)] == [0, 1]
         assert list(ledger.read(RUN)) == [], "nothing of a refused run is written"
-        assert verify(tmp_path / "l.db").events == 2
+        assert verify(where).events == 2
 
 
-async def test_two_ledgers_on_one_file_grow_one_tree(tmp_path: Path) -> None:
-    path = tmp_path / "l.db"
-    with SqlLedger.open(path, signer=handmade.KEY) as one:
-        with SqlLedger.open(path, signer=handmade.KEY) as other:
+async def test_two_ledgers_on_one_file_grow_one_tree(where: str) -> None:
+    with SqlLedger.open(where, signer=handmade.KEY) as one:
+        with SqlLedger.open(where, signer=handmade.KEY) as other:
             for seq in range(10):
                 one.stage(event(seq))
                 await one.commit(RUN)
                 other.stage(event(seq, OTHER))
                 receipt = await other.commit(OTHER)
-        leaves = [leaf_hash(data) for data in stored(path)]
+        leaves = [leaf_hash(data) for data in stored(where)]
         root = root_of(leaves)
         assert receipt.root == root.hex() and receipt.size == 20
         check_inclusion(leaves[7], 7, 20, root, one.inclusion(7, 20))
         check_consistency(7, 20, root_of(leaves[:7]), root, one.consistency(7, 20))
 
 
-def test_every_commit_signs_a_checkpoint_of_all_before_it(tmp_path: Path) -> None:
-    path = handmade.write(tmp_path / "l.db", handmade.live_run(), group=1)
-    found = verify(path, [handmade.KEY.public])
+def test_every_commit_signs_a_checkpoint_of_all_before_it(where: str) -> None:
+    handmade.write(where, handmade.live_run(), group=1)
+    found = verify(where, [handmade.KEY.public])
     assert found.checkpoints == found.signatures == found.events
 
 
-async def test_an_event_that_is_too_large_is_refused(tmp_path: Path) -> None:
-    with SqlLedger.open(tmp_path / "l.db") as ledger:
+async def test_an_event_that_is_too_large_is_refused(where: str) -> None:
+    with SqlLedger.open(where) as ledger:
         body = handmade.RunClosed(status="failed", reason="x" * (1 << 20))
         with pytest.raises(LedgerError, match="belong in content"):
             ledger.stage(Event(run=RUN, seq=0, at=1, body=body))
@@ -178,8 +170,8 @@ async def test_an_event_that_is_too_large_is_refused(tmp_path: Path) -> None:
         assert ledger.size == 0
 
 
-async def test_a_journal_numbers_its_run(tmp_path: Path) -> None:
-    with SqlLedger.open(tmp_path / "l.db") as ledger:
+async def test_a_journal_numbers_its_run(where: str) -> None:
+    with SqlLedger.open(where) as ledger:
         journal = Journal(ledger, RUN)
         assert [journal.log(RunResumed()).seq for _ in range(3)] == [0, 1, 2]
         await journal.commit()
@@ -190,9 +182,9 @@ async def test_a_journal_numbers_its_run(tmp_path: Path) -> None:
 
 
 async def test_whoever_commits_for_all_hears_of_each_loss_once_and_its_run_all_the_same(
-    tmp_path: Path,
+    where: str,
 ) -> None:
-    with SqlLedger.open(tmp_path / "l.db") as ledger:
+    with SqlLedger.open(where) as ledger:
         ledger.stage(event(5))
         with pytest.raises(Conflict, match=RUN):
             await ledger.commit()
@@ -206,8 +198,8 @@ async def test_whoever_commits_for_all_hears_of_each_loss_once_and_its_run_all_t
         await ledger.commit()
 
 
-async def test_a_refused_run_leaves_no_trace(tmp_path: Path) -> None:
-    with SqlLedger.open(tmp_path / "l.db") as ledger:
+async def test_a_refused_run_leaves_no_trace(where: str) -> None:
+    with SqlLedger.open(where) as ledger:
         for each in (event(3), event(0, OTHER), event(2, OTHER)):
             ledger.stage(each)
         for run in (RUN, OTHER):
@@ -290,8 +282,8 @@ async def test_every_run_of_a_group_whose_committer_was_cancelled_is_told_of_its
         assert len(stored(tmp_path / "l.db")) == 1 and ledger.get(name) == b"kept"
 
 
-async def test_a_group_whose_committer_never_began_is_written_by_the_next(tmp_path: Path) -> None:
-    with SqlLedger.open(tmp_path / "l.db") as ledger:
+async def test_a_group_whose_committer_never_began_is_written_by_the_next(where: str) -> None:
+    with SqlLedger.open(where) as ledger:
         ledger.stage(event(0))
         ledger.stage(event(0, OTHER))
         task = asyncio.create_task(ledger.commit(RUN))
@@ -300,7 +292,7 @@ async def test_a_group_whose_committer_never_began_is_written_by_the_next(tmp_pa
         assert ledger._writing is not None, "it is closed, and no thread has taken it up"
         task.cancel()
         await ledger.commit(OTHER)
-        assert len(stored(tmp_path / "l.db")) == 2
+        assert len(stored(where)) == 2
 
 
 async def test_a_ledger_that_is_closed_finishes_the_group_that_is_being_written(
@@ -319,12 +311,12 @@ async def test_a_ledger_that_is_closed_finishes_the_group_that_is_being_written(
 
 @pytest.mark.parametrize("fault", [MemoryError, KeyboardInterrupt, SystemExit])
 async def test_even_a_fault_that_ends_processes_gives_no_receipt(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: type[BaseException]
+    where: str, monkeypatch: pytest.MonkeyPatch, fault: type[BaseException]
 ) -> None:
     def broken(group: Any) -> None:
         raise fault
 
-    with SqlLedger.open(tmp_path / "l.db") as ledger:
+    with SqlLedger.open(where) as ledger:
         ledger.stage(event(0))
         ledger.stage(event(0, OTHER))
         monkeypatch.setattr(ledger, "_write", broken)
@@ -337,8 +329,8 @@ async def test_even_a_fault_that_ends_processes_gives_no_receipt(
 # -------------------------------------------------------------------------------- content
 
 
-async def test_content_is_named_by_what_it_is(tmp_path: Path) -> None:
-    with SqlLedger.open(tmp_path / "l.db") as ledger:
+async def test_content_is_named_by_what_it_is(where: str) -> None:
+    with SqlLedger.open(where) as ledger:
         journal = Journal(ledger, RUN)
         name = journal.put("tëxt \ud800")
         assert name == digest_bytes("tëxt \ud800".encode("utf-8", "surrogatepass"))
@@ -351,17 +343,15 @@ async def test_content_is_named_by_what_it_is(tmp_path: Path) -> None:
 
 
 async def test_private_content_is_salted_so_that_its_name_gives_nothing_away(
-    tmp_path: Path,
+    where: str,
 ) -> None:
-    with SqlLedger.open(tmp_path / "l.db") as ledger:
+    with SqlLedger.open(where) as ledger:
         one, other = ledger.put(b"yes", private=True), ledger.put(b"yes", private=True)
         await ledger.commit()
         assert len({one, other, digest_bytes(b"yes")}) == 3
         assert ledger.get(one) == ledger.get(other) == b"yes"
-    database = sqlite3.connect(tmp_path / "l.db")
-    for name, salt, data in database.execute("SELECT digest, salt, data FROM contents"):
+    for name, salt, data in ask(where, "SELECT digest, salt, data FROM contents"):
         assert len(salt) == 32 and content_name(data, salt) == name.hex()
-    database.close()
 
 
 def test_no_plain_content_has_the_name_of_private_content() -> None:
@@ -448,8 +438,8 @@ async def test_redaction_says_so_when_a_reader_keeps_the_old_log_alive(tmp_path:
             ledger.get(name)
 
 
-async def test_content_that_was_redacted_does_not_come_back_by_itself(tmp_path: Path) -> None:
-    with SqlLedger.open(tmp_path / "l.db") as ledger:
+async def test_content_that_was_redacted_does_not_come_back_by_itself(where: str) -> None:
+    with SqlLedger.open(where) as ledger:
         name = ledger.put(b"secret")
         await ledger.commit()
         await ledger.redact(name)
@@ -486,13 +476,10 @@ anyio.run(main)
 
 
 @pytest.mark.parametrize("lines", [1, 40, 150])
-def test_a_kill_in_the_middle_of_commits_loses_nothing_committed(
-    tmp_path: Path, lines: int
-) -> None:
-    path = tmp_path / "l.db"
+def test_a_kill_in_the_middle_of_commits_loses_nothing_committed(where: str, lines: int) -> None:
     here = str(Path(handmade.__file__).parent)
     writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path), here], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", WRITER, where, here], stdout=subprocess.PIPE, text=True
     )
     assert writer.stdout is not None
     told = [writer.stdout.readline() for _ in range(lines)]
@@ -501,10 +488,10 @@ def test_a_kill_in_the_middle_of_commits_loses_nothing_committed(
     writer.stdout.close()
     assert writer.wait() == -signal.SIGKILL
     committed = [line.split() for line in told if line.endswith("\n")]
-    with SqlLedger.open(path) as ledger:
+    with SqlLedger.open(where) as ledger:
         there = {(run, e.seq) for run in ledger.runs() for e in ledger.read(run)}
     assert {(run, int(seq)) for run, seq in committed} <= there
-    found = verify(path, [handmade.KEY.public])
+    found = verify(where, [handmade.KEY.public])
     assert not any(finding.guarantee == 10 for finding in found.findings), found.first_bad
     assert found.events == len(there)
 
@@ -552,9 +539,9 @@ async def test_every_run_of_a_refused_group_is_told(tmp_path: Path) -> None:
 
 
 async def test_a_fault_of_any_kind_reaches_every_run_of_its_group_and_keeps_contents(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with SqlLedger.open(tmp_path / "l.db") as ledger:
+    with SqlLedger.open(where) as ledger:
         written = ledger._write
         runs = [f"{number:032x}" for number in range(3)]
         content = ledger.put(b"kept")
@@ -579,7 +566,7 @@ async def test_a_fault_of_any_kind_reaches_every_run_of_its_group_and_keeps_cont
         assert sorted(told) == runs
         assert ledger.size == 0
         await ledger.commit(runs[0])
-    with SqlLedger.open(tmp_path / "l.db") as ledger:
+    with SqlLedger.open(where) as ledger:
         assert ledger.get(content) == b"kept"
 
 
@@ -838,22 +825,22 @@ anyio.run(main)
     assert "may not be written" in refused or "cannot be opened" in refused
 
 
-def test_verification_sees_one_instant_while_others_write(tmp_path: Path) -> None:
-    path = handmade.write(tmp_path / "l.db", handmade.recorded_run())
+def test_verification_sees_one_instant_while_others_write(where: str) -> None:
+    handmade.write(where, handmade.recorded_run())
     done = threading.Event()
 
     def write() -> None:
         for number in range(40):
             pen = handmade.Scribe(f"{number:032x}")
             pen.open()
-            handmade.write(path, pen, group=1)
+            handmade.write(where, pen, group=1)
         done.set()
 
     writer = threading.Thread(target=write)
     writer.start()
     sizes: set[int] = set()
     while not done.is_set():
-        found = verify(path, [handmade.KEY.public])
+        found = verify(where, [handmade.KEY.public])
         assert found.ok, found.first_bad
         sizes.add(found.events)
     writer.join()

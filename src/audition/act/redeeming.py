@@ -18,7 +18,6 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -28,8 +27,7 @@ from audition.ledger.database import (
     checkpoints_table,
     connect,
     events_table,
-    origin_of,
-    plainly,
+    on_server,
     runs_table,
 )
 from audition.ledger.events import (
@@ -89,7 +87,7 @@ class Redemptions:
         self._runs: dict[RunId, _Standing] = {}
         self._pen = threading.Lock()
         self._began = 0
-        if Path(str(where).removeprefix("sqlite:///")).exists():
+        if _there(where):
             self._follow(None)
 
     def take(self, ticket: Ticket, executor: Executor) -> None:
@@ -122,13 +120,14 @@ class Redemptions:
         Args:
             run: the run; None: what stands there now was there before this process.
         """
-        engine, path = connect(self._where, readonly=True)
+        database = connect(self._where, readonly=True)
+        path = database.name
         try:
-            origin = origin_of(engine, path)
+            origin = database.origin()
             if self._origin not in (None, origin):
                 raise LedgerError(f"{path}: another ledger stands there now")
             self._origin = origin
-            with plainly(path), engine.connect() as connection:
+            with database.plainly(), database.engine.connect() as connection:
                 head = self._signed(connection, path)
                 if head is not None:
                     self._read(connection, path, *head)
@@ -138,9 +137,9 @@ class Redemptions:
                 self._began = connection.execute(rows).scalar_one()
                 return -1
         finally:
-            engine.dispose()
+            database.engine.dispose()
 
-    def _signed(self, connection: sa.Connection, path: Path) -> tuple[int, bytes] | None:
+    def _signed(self, connection: sa.Connection, path: str) -> tuple[int, bytes] | None:
         """The largest tree that a trusted key signed, if it is larger than what was read."""
         columns = (checkpoints_table.c.size, checkpoints_table.c.note)
         newest = sa.select(*columns).where(checkpoints_table.c.size > self._tree.size)
@@ -157,21 +156,22 @@ class Redemptions:
                 return head.size, head.root
         return None
 
-    def _read(self, connection: sa.Connection, path: Path, size: int, root: bytes) -> None:
+    def _read(self, connection: sa.Connection, path: str, size: int, root: bytes) -> None:
         """The rows up to a signed tree; believed together, or not at all."""
         tree = self._tree.copy()
         events: list[tuple[int, Event]] = []
-        rows: Any = connection.execution_options(yield_per=500).execute(
+        query = (
             sa.select(events_table.c.index, events_table.c.data)
             .where(events_table.c.index >= tree.size, events_table.c.index < size)
             .order_by(events_table.c.index)
         )
-        for index, data in rows:
-            if not isinstance(data, bytes):
-                raise LedgerError(f"{path}: a row holds no event; `audition verify` says more")
-            tree.append(leaf_hash(data))
-            if any(kind in data for kind in _TOLD):
-                events.append((index, parse_event(data)))
+        with connection.execution_options(yield_per=500).execute(query) as rows:
+            for index, data in rows:
+                if not isinstance(data, bytes):
+                    raise LedgerError(f"{path}: a row holds no event; `audition verify` says more")
+                tree.append(leaf_hash(data))
+                if any(kind in data for kind in _TOLD):
+                    events.append((index, parse_event(data)))
         if (tree.size, tree.root()) != (size, root):
             raise LedgerError(f"{path}: it is not what was signed; `audition verify` says more")
         self._tree = tree
@@ -198,6 +198,13 @@ class Redemptions:
                 del self._runs[event.run]
             case _:
                 pass
+
+
+def _there(where: str | Path) -> bool:
+    """Whether a ledger was begun at this address, or something else is there."""
+    if on_server(where):
+        return connect(where, readonly=True).holds_ledger()
+    return Path(str(where).removeprefix("sqlite:///")).exists()
 
 
 def _last(connection: sa.Connection, run: RunId) -> int:

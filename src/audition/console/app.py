@@ -17,6 +17,7 @@ from audition.console import (
     keys,
     lab,
     learning,
+    migrating,
     people,
     reviewing,
     running,
@@ -64,6 +65,7 @@ app.command("lessons")(learning.lessons)
 app.command("verify")(checking.verify)
 app.command("export")(checking.export)
 app.command("import")(checking.import_)
+app.command("migrate")(migrating.migrate)
 app.add_typer(lab.app, name="lab")
 app.add_typer(keys.app, name="keys")
 app.command("doctor")(doctor.doctor)

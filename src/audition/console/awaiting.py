@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audition.console.speaking import command
@@ -37,7 +36,7 @@ def how_far(signing: Signing) -> str:
     )
 
 
-def keyless(ledger: SqlLedger, where: Path, found: Sequence[Waiting]) -> Iterator[str]:
+def keyless(ledger: SqlLedger, where: str, found: Sequence[Waiting]) -> Iterator[str]:
     """A line for each who is asked for a key and has none, with the commands that mend it."""
     from audition.console.keys import keyring
     from audition.ledger import read_register

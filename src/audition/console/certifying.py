@@ -18,7 +18,7 @@ LISTED = 20
 
 
 def certify(
-    ledger: Path,
+    ledger: str,
     thinker: str,
     trusted: Sequence[PublicKey],
     checkpoint: Path | None,

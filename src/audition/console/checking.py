@@ -82,7 +82,7 @@ def verify(
     from audition.console.keys import trusted
     from audition.verify import verify as check
 
-    if ledger.is_dir():
+    if Path(ledger).is_dir():
         raise Stop(f"{ledger}: a folder; name the ledger in it")
     if certificate is not None:
         from audition.console.certifying import certify
@@ -114,8 +114,8 @@ def verify(
         _keep(ledger, found, keep)
 
 
-def _tell(ledger: Path, found: Verification, explain: bool) -> None:
-    name = shown(str(ledger), 300)
+def _tell(ledger: str, found: Verification, explain: bool) -> None:
+    name = shown(ledger, 300)
     if not found.ok:
         tell(f"NOT VERIFIED  {name}")
     elif found.signed_by:
@@ -140,7 +140,7 @@ def _tell(ledger: Path, found: Verification, explain: bool) -> None:
             tell(f"  {line}")
 
 
-def _keep(ledger: Path, found: Verification, path: Path) -> None:
+def _keep(ledger: str, found: Verification, path: Path) -> None:
     """Write the checkpoint of what was verified, and no other."""
     from audition.ledger import SqlLedger, read_checkpoint
 
@@ -192,10 +192,10 @@ def export(
 def import_(
     file: Annotated[Path, typer.Argument(help="A JSONL file.", metavar="FILE", show_default=False)],
     ledger: Annotated[
-        Path, typer.Argument(help="A new ledger.", metavar="LEDGER", show_default=False)
+        str, typer.Argument(help="A new ledger.", metavar="LEDGER", show_default=False)
     ],
 ) -> None:
     """Make a ledger from its export; everything is checked first."""
     from audition.ledger import import_
 
-    tell(f"{some(import_(file, ledger), 'event')} in {shown(str(ledger), 300)}")
+    tell(f"{some(import_(file, ledger), 'event')} in {shown(ledger, 300)}")

@@ -20,7 +20,7 @@ def executor(
         Path, typer.Option("--socket", help="The Unix socket to make.", metavar="PATH")
     ],
     ledger: Annotated[
-        Path, typer.Option(help="The ledger of the runs that are served.", metavar="LEDGER")
+        str, typer.Option(help="The ledger of the runs that are served.", metavar="LEDGER")
     ],
     trust: Annotated[
         list[str] | None,

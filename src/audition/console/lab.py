@@ -91,7 +91,7 @@ def run(
         ),
     ] = None,
     ledger: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help="Keep batches, audits and updates in this ledger.", metavar="LEDGER"),
     ] = None,
     option: Annotated[

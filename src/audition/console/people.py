@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -202,7 +201,7 @@ def settle(
 
 
 def _sign_off(
-    word: str, ledger: Path, run: str, name: str, key: str, meant: str, because: str
+    word: str, ledger: str, run: str, name: str, key: str, meant: str, because: str
 ) -> None:
     """Show what waits, have the person confirm it unless they named it, and record the answer."""
     from audition.audit import Left, Person

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from audition.step import RunId
 
 
-def record(ledger: Path, file: Path, named: list[str], *, inspect: bool = False) -> None:
+def record(ledger: str, file: Path, named: list[str], *, inspect: bool = False) -> None:
     """Write runs as chat JSONL, one a line, or as a log of Inspect, one a sample.
 
     Args:
@@ -69,7 +69,7 @@ def _lines(
     return redacted
 
 
-def _runs(ledger: SqlLedger, where: Path, named: list[str]) -> Iterator[RunId]:
+def _runs(ledger: SqlLedger, where: str, named: list[str]) -> Iterator[RunId]:
     from audition.console.runs import find
     from audition.ledger.events import RunOpened
 

@@ -69,9 +69,9 @@ def review(
             help="A TOML file with [[rules]], in place of the built-in ones.", metavar="FILE"
         ),
     ] = None,
-    ledger: Annotated[Path, typer.Option(help="The ledger.", metavar="LEDGER")] = Path(
-        "audition-review.db"
-    ),
+    ledger: Annotated[
+        str, typer.Option(help="The ledger.", metavar="LEDGER")
+    ] = "audition-review.db",
     kind: Annotated[
         str, typer.Option("--format", help="Format, where it is not clear.", metavar="NAME")
     ] = "",
@@ -102,7 +102,7 @@ def review(
 
     from audition.console.keys import signer, trusted
     from audition.findings import findings
-    from audition.ledger import SqlLedger
+    from audition.ledger import SqlLedger, on_server
     from audition.records import read, survey
     from audition.review import review as carry
     from audition.verify import verify
@@ -129,7 +129,7 @@ def review(
     report = report.model_copy(
         update={
             "reconciliation": _reconciled(surveys, tasks) if whole else (),
-            "ledger_bytes": ledger.stat().st_size,
+            "ledger_bytes": 0 if on_server(ledger) else Path(ledger).stat().st_size,
         }
     )
     if html is not None:

@@ -41,9 +41,7 @@ def run(
     project: Annotated[
         Path, typer.Argument(help="The project file.", metavar="PROJECT", show_default=False)
     ],
-    ledger: Annotated[Path, typer.Option(help="The ledger.", metavar="LEDGER")] = Path(
-        "audition.db"
-    ),
+    ledger: Annotated[str, typer.Option(help="The ledger.", metavar="LEDGER")] = "audition.db",
     resume: Annotated[
         str, typer.Option(help="A run to take up again, or how its id begins.", metavar="RUN")
     ] = "",
@@ -127,7 +125,7 @@ def run(
 
 
 def _tell(
-    result: Result, ledger: Path, again: str, awaited: str | None, hints: Sequence[str]
+    result: Result, ledger: str, again: str, awaited: str | None, hints: Sequence[str]
 ) -> None:
     if result.status == "waiting":
         if result.waits_for == "thinker":

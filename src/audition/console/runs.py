@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from audition.ledger import SqlLedger
     from audition.step import Event, RunId
 
-Ledger = Annotated[Path, typer.Argument(help="The ledger.", metavar="LEDGER", show_default=False)]
+Ledger = Annotated[str, typer.Argument(help="The ledger.", metavar="LEDGER", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Newest = Annotated[
     str,
@@ -114,7 +113,7 @@ def show(
             telling(event)
 
 
-def newest(ledger: SqlLedger, where: Path) -> RunId:
+def newest(ledger: SqlLedger, where: str) -> RunId:
     """The run that began last.
 
     Raises:
@@ -127,7 +126,7 @@ def newest(ledger: SqlLedger, where: Path) -> RunId:
     return runs[-1]
 
 
-def find(ledger: SqlLedger, where: Path, named: str) -> RunId:
+def find(ledger: SqlLedger, where: str, named: str) -> RunId:
     """The run whose id begins so.
 
     Raises:

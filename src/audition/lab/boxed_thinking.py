@@ -192,17 +192,16 @@ def run(config: Config, progress: Progress) -> Figures:
 
 
 async def _all(
-    plans: Mapping[str, Plan], kept: Path, folder: Path, progress: Progress
+    plans: Mapping[str, Plan], kept: str | Path, folder: Path, progress: Progress
 ) -> dict[str, list[dict[str, Any]]]:
     due = [(name, seed) for name, plan in plans.items() for seed in plan.seeds]
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in plans}
     for number, (name, seed) in enumerate(due):
         progress(f"{name}, seed {seed}", 0.97 * number / len(due))
-        path = kept if name == "process" else folder / f"{number}.db"
-        with SqlLedger.open(path) as ledger:
+        passing = folder / f"{number}.db"
+        with SqlLedger.open(kept if name == "process" else passing) as ledger:
             found[name].append(await one(plans[name], seed, ledger))
-        if path is not kept:
-            path.unlink()
+        passing.unlink(missing_ok=True)
     return found
 
 

@@ -29,7 +29,7 @@ class Config(Frozen):
     """The small version: under 50 seconds on two cores, with bars of its own."""
     seeds: int | None = Field(default=None, ge=1, le=1000)
     """How many seeds; None: the claim's own number."""
-    ledger: Path | None = None
+    ledger: str | Path | None = None
     """Where sealed batches, audits and updates are kept; None: a temporary file."""
     options: JsonObject = Field(default={})
     """The claim's own options, by name."""

@@ -204,7 +204,7 @@ def _summary(rate_R: Floats) -> dict[str, Any]:
 # ---------------------------------------------------------------- the same, in ledgers
 
 
-async def in_ledgers(folder: Path, kept: Path, progress: Progress) -> dict[str, Any]:
+async def in_ledgers(folder: Path, kept: str | Path, progress: Progress) -> dict[str, Any]:
     """What a ledger shows of a selection, and what it cannot."""
     plan, found = PLAN, dict[str, Any]()
     with SqlLedger.open(kept) as ledger:
@@ -268,7 +268,7 @@ async def _refused(ledger: SqlLedger, plan: Plan, by: str) -> bool:
     return False
 
 
-def _level(path: Path, thinker: str = "last") -> str:
+def _level(path: str | Path, thinker: str = "last") -> str:
     """The level at which a thinker of a ledger is certified; leaves opened, nothing replayed."""
     return certify(path, thinker, leaves=20, find=lambda plan, seed, get: study(plan, seed)).level
 

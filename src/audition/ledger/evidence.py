@@ -19,10 +19,7 @@ from audition.ledger.database import (
     contents_table,
     events_table,
     ledger_table,
-    origin_of,
-    plainly,
     runs_table,
-    strange,
 )
 
 
@@ -30,18 +27,18 @@ class Evidence:
     """One read-only view of a ledger, unmoved by whoever writes meanwhile.
 
     Args:
-        where: a path, or `sqlite:///path`.
+        where: a path, `sqlite:///path` or `postgresql://user@host:port/name`.
 
     Raises:
         LedgerError: no such file, no ledger, or a ledger of another version.
     """
 
     def __init__(self, where: str | Path) -> None:
-        self._engine, self._path = connect(where, readonly=True)
-        self.origin = origin_of(self._engine, self._path)
+        self._database = connect(where, readonly=True)
+        self.origin = self._database.origin()
         """Name of this ledger in its checkpoints."""
-        with plainly(self._path):
-            self._connection = self._engine.connect()
+        with self._database.plainly():
+            self._connection = self._database.engine.connect()
             query = _raw(ledger_table.c.size, ledger_table.c.peaks)
             row: Any = self._connection.execute(query).one()
         self.size: Any = row[0]
@@ -52,7 +49,7 @@ class Evidence:
     def close(self) -> None:
         """Let go of the database."""
         self._connection.close()
-        self._engine.dispose()
+        self._database.engine.dispose()
 
     def __enter__(self) -> Self:
         return self
@@ -62,9 +59,9 @@ class Evidence:
 
     def damage(self) -> str | None:
         """What the database itself finds wrong with its pages, indices and tables, if anything."""
-        with plainly(self._path):
-            found = self._connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
-        return strange(self._engine, self._path) if found == "ok" else " ".join(str(found).split())
+        with self._database.plainly():
+            found = self._database.damage(self._connection)
+        return found or self._database.strange()
 
     def rows(self) -> Iterator[tuple[Any, Any, Any, Any, Any]]:
         """Every event: (index, run, seq, leaf, data), in order of index."""
@@ -112,8 +109,10 @@ class Evidence:
 
     def _stream(self, query: sa.Select[Any]) -> Iterator[Any]:
         """Row by row: a page of rows could be a page of the largest contents."""
-        with plainly(self._path):
-            yield from self._connection.execute(query)
+        if page := self._database.page:
+            query = query.execution_options(yield_per=page)
+        with self._database.plainly(), self._connection.execute(query) as rows:
+            yield from rows
 
 
 def _raw(*columns: Any) -> sa.Select[Any]:

@@ -21,19 +21,20 @@ import sqlalchemy as sa
 from audition.canonical import CanonicalError, canonical, parse
 from audition.ledger.database import (
     MAX_CONTENT,
+    Database,
     LedgerError,
     checkpoints_table,
     connect,
     contents_table,
     events_table,
     ledger_table,
-    plainly,
+    on_server,
     runs_table,
 )
 from audition.ledger.events import FORMAT, EventError, parse_event
 from audition.ledger.evidence import Evidence
 from audition.ledger.note import NoteError, read_checkpoint
-from audition.ledger.store import MAX_EVENT, SqlLedger, content_name
+from audition.ledger.store import MAX_EVENT, content_name, make
 from audition.ledger.tree import Frontier, leaf_hash
 
 MAX_LINE = MAX_CONTENT // 3 * 4 + 1000
@@ -63,16 +64,21 @@ def import_(file: str | Path, ledger: str | Path) -> int:
     Raises:
         LedgerError: the ledger exists, or the first thing that is wrong, by line and field.
     """
-    source, target = Path(file), Path(str(ledger).removeprefix("sqlite:///"))
+    source = Path(file)
 
-    def fill(path: Path) -> int:
+    def fill(database: Database) -> int:
         try:
             with source.open("rb") as lines:
-                return _Import(source.name, lines).into(path)
+                return _Import(source.name, lines).into(database)
         except OSError as error:
             raise LedgerError(f"{source}: {error.strerror}") from None
+        finally:
+            database.engine.dispose()
 
-    return _write_new(target, fill)
+    if on_server(ledger):
+        return fill(connect(ledger))
+    target = Path(str(ledger).removeprefix("sqlite:///"))
+    return _write_new(target, lambda path: fill(connect(path, create=True)))
 
 
 def _write_new(target: Path, fill: Callable[[Path], int]) -> int:
@@ -158,19 +164,15 @@ class _Import:
         self._batch: list[tuple[sa.Table, dict[str, Any]]] = []
         self._weight = 0
 
-    def into(self, path: Path) -> int:
-        """Fill a new database; returns the number of events."""
+    def into(self, database: Database) -> int:
+        """Fill an empty database, in one transaction; returns the number of events."""
         head = self._header()
-        SqlLedger.open(path).close()
-        engine, _ = connect(path)
-        try:
-            with (
-                plainly(path),
-                engine.execution_options(writes=True).begin() as connection,
-            ):
-                self._body(head, connection)
-        finally:
-            engine.dispose()
+        if database.holds_ledger():
+            raise LedgerError(f"{database.name}: holds a ledger already; choose another")
+        database.prepare()
+        with database.plainly(), database.writer() as connection, connection.begin():
+            make(database, connection)
+            self._body(head, connection)
         return self._tree.size
 
     def _body(self, head: dict[str, Any], connection: sa.Connection) -> None:

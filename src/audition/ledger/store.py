@@ -9,10 +9,10 @@ transaction: a kill leaves all of them or none.
 from __future__ import annotations
 
 import hmac
-import os
 import secrets
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -21,22 +21,23 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from audition.canonical import digest_bytes
 from audition.ledger.database import (
     MAX_CONTENT,
+    REVISION,
+    Database,
     LedgerError,
+    Row,
     checkpoints_table,
     connect,
     contents_table,
     events_table,
-    holds_ledger,
     ledger_table,
     metadata,
-    origin_of,
-    plainly,
     runs_table,
-    strange,
+    version_table,
 )
 from audition.ledger.events import FORMAT, REGISTER, EventError, parse_event
 from audition.ledger.note import Checkpoint, PrivateKey, PublicKey
@@ -47,11 +48,11 @@ from audition.step import Digest, Event, Receipt, RunId
 MAX_EVENT = 1 << 20
 """Largest event, in bytes; anything long is content."""
 
-_KEEP = "INSERT OR IGNORE INTO contents (digest, salt, data) VALUES (?, ?, ?)"
-_APPEND = 'INSERT INTO events ("index", run, seq, leaf, data) VALUES (?, ?, ?, ?, ?)'
+PATIENCE = 30.0
+"""Seconds in which a database that gave no answer to a commit is asked what became of it."""
+
 _GROW = "UPDATE ledger SET size = ?, peaks = ?"
 _SIGN = "INSERT INTO checkpoints (size, note) VALUES (?, ?)"
-_EDGE = "SELECT size, peaks FROM ledger"
 _FETCH = "SELECT salt, data FROM contents WHERE digest = ?"
 
 
@@ -81,16 +82,30 @@ class _Group:
     """Why nothing of the whole group was written."""
 
 
-class SqlLedger:
-    """A ledger on SQLite; the events of all runs of a process share its commits.
+@dataclass(slots=True)
+class _Written:
+    """What a transaction did, and what holds once it is committed."""
 
-    One event loop at a time may stage and commit; any number of processes may hold the file. A
+    rows: Sequence[Row]
+    new: int
+    """Contents that were not there."""
+    frontier: Frontier
+    known: dict[RunId, tuple[int | None, int]]
+
+
+class SqlLedger:
+    """A ledger on SQLite or PostgreSQL; the events of all runs of a process share its commits.
+
+    One event loop at a time may stage and commit; any number of processes may hold the ledger. A
     group is written to its end whoever is cancelled meanwhile, and its own thread notes what came
     of it: a committer that goes away leaves the group to the next one, which waits for that note.
     """
 
-    def __init__(self, engine: sa.Engine, origin: str, signer: PrivateKey | None) -> None:
-        self._engine = engine
+    def __init__(self, database: Database, origin: str, signer: PrivateKey | None) -> None:
+        self._database = database
+        self._engine = database.engine
+        self._glances = database.glances
+        self._fetch, self._grow, self._sign = map(database.sql, (_FETCH, _GROW, _SIGN))
         self._signer = signer
         self._group = _Group()
         self._writing: _Group | None = None
@@ -105,8 +120,7 @@ class SqlLedger:
         self._lost: dict[RunId, LedgerError] = {}
         self._unheard: dict[RunId, LedgerError] = {}
         self._connection: sa.Connection | None = None
-        self._path = os.path.abspath(str(engine.url.database))
-        self._file = _file(self._path)
+        self._database.check_stands()
         self.origin = origin
         """Name of this ledger in its checkpoints."""
 
@@ -117,20 +131,23 @@ class SqlLedger:
         """Open a ledger, or begin one.
 
         Args:
-            where: a path, or `sqlite:///path`.
+            where: a path, `sqlite:///path` or `postgresql://user@host:port/name`.
             signer: signs a checkpoint with every commit; None leaves the ledger unsigned.
             create: begin a ledger where there is none.
 
         Raises:
             LedgerError: no such file, no ledger, or a ledger of another version.
         """
-        engine, path = connect(where, create=create)
-        with plainly(path):
-            _begin(engine, path, create)
-        if found := strange(engine, path):
-            engine.dispose()
-            raise LedgerError(f"{path}: {found}; export it and import that")
-        return cls(engine, origin_of(engine, path), signer)
+        database = connect(where, create=create)
+        try:
+            with database.plainly():
+                _begin(database, create)
+            if found := database.strange():
+                raise LedgerError(f"{database.name}: {found}; export it and import that")
+            return cls(database, database.origin(), signer)
+        except LedgerError:
+            database.engine.dispose()
+            raise
 
     def close(self) -> None:
         """Let go of the database; what was staged and never committed is dropped."""
@@ -277,44 +294,83 @@ class SqlLedger:
         return error
 
     def _write(self, group: _Group) -> None:
-        with plainly(self._engine.url.database):
+        with self._database.plainly():
+            self._database.check_writable()
             if self._connection is None:
-                self._connection = self._engine.connect().execution_options(writes=True)
+                self._connection = self._database.writer()
             connection = self._connection
-            with connection.begin():
-                size, peaks = connection.exec_driver_sql(_EDGE).one()
-                if size < self._frontier.size:
-                    raise LedgerError(
-                        f"{os.path.basename(self._path)}: {size} events, where there were "
-                        f"{self._frontier.size}; put back the newer copy"
-                    )
-                if size != self._frontier.size or not size:
-                    self._known.clear()
-                    self._frontier = Frontier(size, _cut(peaks))
-                frontier = self._frontier.copy()
-                known = dict(self._known)
-                rows = self._rows(connection, group, frontier, known)
-                new = 0
-                if group.contents:
-                    kept = [(name, *content) for name, content in group.contents.items()]
-                    new = connection.exec_driver_sql(_KEEP, kept).rowcount
-                if rows:
-                    connection.exec_driver_sql(_APPEND, rows)
-                    grown = (frontier.size, b"".join(frontier.peaks))
-                    connection.exec_driver_sql(_GROW, grown)
-                    if self._signer is not None:
-                        head = Checkpoint(self.origin, frontier.size, frontier.root())
-                        note = head.signed(self._signer)
-                        connection.exec_driver_sql(_SIGN, (frontier.size, note))
-            if _file(self._path) != self._file:
-                raise LedgerError(
-                    f"{os.path.basename(self._path)}: the file was taken away or replaced, and "
-                    "what is written to it now is nowhere; put it back"
-                )
-            self._frontier, self._known = frontier, known
-            if new == len(group.contents):  # of one that was there it may be that it was redacted
+            written = None
+            try:
+                with connection.begin():
+                    written = self._fill(connection, group)
+            except DBAPIError:
+                if connection.invalidated:  # the next group connects anew
+                    self._connection = None
+                    connection.close()
+                if written is None or not written.rows or not self._stands(written.rows):
+                    raise
+            self._database.check_stands()
+            self._frontier, self._known = written.frontier, written.known
+            if written.new == len(group.contents):  # of one that was there it may be redacted
                 for name, (_, data) in group.contents.items():
                     self._recent.add(name, data)
+
+    def _fill(self, connection: sa.Connection, group: _Group) -> _Written:
+        """Do all that a group's transaction does, but for its end."""
+        size, peaks = connection.exec_driver_sql(self._database.edge).one()
+        if size < self._frontier.size:
+            raise LedgerError(
+                f"{self._database.short}: {size} events, where there were {self._frontier.size}; "
+                "put back the newer copy"
+            )
+        if not size or (size, peaks) != (self._frontier.size, b"".join(self._frontier.peaks)):
+            self._known.clear()
+            self._frontier = Frontier(size, _cut(peaks))
+        frontier = self._frontier.copy()
+        known = dict(self._known)
+        rows = self._rows(connection, group, frontier, known)
+        new = 0
+        if group.contents:
+            kept = [(name, *content) for name, content in group.contents.items()]
+            new = self._database.keep(connection, kept)
+        if rows:
+            self._database.append(connection, rows)
+            grown = (frontier.size, b"".join(frontier.peaks))
+            connection.exec_driver_sql(self._grow, grown)
+            if self._signer is not None:
+                head = Checkpoint(self.origin, frontier.size, frontier.root())
+                note = head.signed(self._signer)
+                connection.exec_driver_sql(self._sign, (frontier.size, note))
+        return _Written(rows, new, frontier, known)
+
+    def _stands(self, rows: Sequence[Row]) -> bool:
+        """Whether the rows of a group whose commit gave no answer were written all the same.
+
+        Raises:
+            LedgerError: nobody answers that either.
+        """
+        first, end = rows[0][0], rows[-1][0] + 1
+        query = (
+            sa.select(events_table.c.leaf)
+            .where(events_table.c.index >= first, events_table.c.index < end)
+            .order_by(events_table.c.index)
+        )
+        until, pause = time.monotonic() + PATIENCE, 0.05
+        while True:
+            try:
+                with self._database.writer() as connection, connection.begin():
+                    connection.exec_driver_sql(self._database.edge)  # whoever commits ends first
+                    there = connection.execute(query).scalars().all()
+                return [bytes(leaf) for leaf in there] == [row[3] for row in rows]
+            except DBAPIError:
+                if time.monotonic() + pause > until:
+                    raise LedgerError(
+                        f"{self._database.short}: the connection was lost during a commit and "
+                        "nobody answers: whether it was written is not known; resume when the "
+                        "database is back"
+                    ) from None
+                time.sleep(pause)
+                pause = min(2 * pause, 2.0)
 
     def _rows(
         self,
@@ -322,35 +378,63 @@ class SqlLedger:
         group: _Group,
         frontier: Frontier,
         known: dict[RunId, tuple[int | None, int]],
-    ) -> list[tuple[int, int, int, bytes, bytes]]:
+    ) -> list[Row]:
         """The rows of a group's events; a run with one event out of turn is refused whole."""
+        others = {other for other, _ in group.fences.values()}
+        unknown = {run for run, *_ in group.events if run not in known}
+        places = self._places(connection, others | unknown)
         for run, (other, following) in group.fences.items():
-            if _place(connection, other)[1] != following:
+            if places[other][1] != following:
                 group.refused[run] = Conflict(
                     f"run {run}: what it rests on was changed meanwhile; nothing more was written"
                 )
         for run, seq, _, _ in group.events:
             if run in group.refused:
                 continue
-            number, following = known.get(run) or _place(connection, run)
+            number, following = known.get(run) or places[run]
             known[run] = (number, seq + 1)
             if seq != following:
                 group.refused[run] = Conflict(
                     f"run {run}: event {seq} was to be written, but {following} comes next; "
                     "another process carries this run"
                 )
-        rows: list[tuple[int, int, int, bytes, bytes]] = []
+        numbers = self._number(
+            connection, [run for run in known if known[run][0] is None and run not in group.refused]
+        )
+        rows: list[Row] = []
         for run, seq, leaf, data in group.events:
             if run in group.refused:
                 known.pop(run, None)
                 continue
             number, following = known[run]
             if number is None:
-                number = _number(connection, run)
+                number = numbers[run]
                 known[run] = (number, following)
             rows.append((frontier.size, number, seq, leaf, data))
             frontier.append(leaf)
         return rows
+
+    def _places(
+        self, connection: sa.Connection, runs: Iterable[RunId]
+    ) -> dict[RunId, tuple[int | None, int]]:
+        """Each run's number in this database, if it has one, and that of its next event."""
+        names = {run: bytes.fromhex(run) for run in runs}
+        found = self._database.places(connection, names.values()) if names else {}
+        places: dict[RunId, tuple[int | None, int]] = {}
+        for run, name in names.items():
+            number, last = found.get(name, (None, None))
+            places[run] = (number, 0 if last is None else last + 1)
+        return places
+
+    def _number(self, connection: sa.Connection, runs: Sequence[RunId]) -> dict[RunId, int]:
+        """Number runs that are new here; nobody else writes meanwhile."""
+        if not runs:
+            return {}
+        last = connection.execute(sa.select(sa.func.max(runs_table.c.id))).scalar() or 0
+        numbers = {run: last + number for number, run in enumerate(runs, 1)}
+        rows = [{"id": number, "name": bytes.fromhex(run)} for run, number in numbers.items()]
+        connection.execute(sa.insert(runs_table), rows)
+        return numbers
 
     async def redact(self, content: Digest) -> bool:
         """Delete content (and its salt) for good; its name stays. True if it was there.
@@ -359,9 +443,9 @@ class SqlLedger:
         """
 
         def delete() -> bool:
-            writing = self._engine.execution_options(writes=True)
-            database = plainly(self._engine.url.database)
-            with self._pen, database, writing.begin() as connection:
+            self._database.check_writable()
+            writing, database = self._database.writer(), self._database.plainly()
+            with self._pen, database, writing as connection, connection.begin():
                 gone = connection.execute(
                     sa.update(contents_table)
                     .where(contents_table.c.digest == bytes.fromhex(content))
@@ -369,15 +453,7 @@ class SqlLedger:
                     .values(data=None, salt=None)
                 )
                 found = gone.rowcount > 0
-            with plainly(self._engine.url.database):  # no old page may linger in the log
-                raw = self._engine.raw_connection()
-                busy = raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-                raw.close()
-            if busy:
-                raise LedgerError(
-                    "the content is deleted, but a reader keeps the old log alive; "
-                    "redact again when it has finished"
-                )
+            self._database.purge()
             return found
 
         try:
@@ -400,8 +476,8 @@ class SqlLedger:
         for group in (self._group, self._writing):
             if group is not None and name in group.contents:
                 return group.contents[name][1]
-        with plainly(self._engine.url.database), self._engine.connect() as connection:
-            row = connection.exec_driver_sql(_FETCH, (name,)).one_or_none()
+        with self._database.plainly(), self._glances.connect() as connection:
+            row = connection.exec_driver_sql(self._fetch, (name,)).one_or_none()
         if row is None:
             raise LedgerError(f"content {content[:12]}… is missing from the ledger")
         salt, data = row
@@ -418,7 +494,7 @@ class SqlLedger:
     def read(self, run: RunId, after: int = -1) -> Iterator[Event]:
         """The committed events of a run with `seq > after`, in order, a page at a time."""
         while True:
-            with plainly(self._engine.url.database), self._engine.connect() as connection:
+            with self._database.plainly(), self._glances.connect() as connection:
                 page = connection.execute(
                     sa.select(events_table.c.data)
                     .join(runs_table, runs_table.c.id == events_table.c.run)
@@ -427,6 +503,8 @@ class SqlLedger:
                     .limit(500)
                 ).all()
             for (data,) in page:
+                if data is None:
+                    raise LedgerError(f"run {run}, event {after + 1}: it was moved out of here")
                 try:
                     event = parse_event(data, strict=False)
                 except EventError as error:
@@ -438,7 +516,7 @@ class SqlLedger:
 
     def runs(self) -> list[RunId]:
         """Every run, oldest first; the register of keys is none."""
-        with plainly(self._engine.url.database), self._engine.connect() as connection:
+        with self._database.plainly(), self._glances.connect() as connection:
             found = connection.execute(sa.select(runs_table.c.name).order_by(runs_table.c.id))
             return [name.hex() for (name,) in found if name.hex() != REGISTER]
 
@@ -450,13 +528,13 @@ class SqlLedger:
     @property
     def size(self) -> int:
         """Number of committed events."""
-        with plainly(self._engine.url.database), self._engine.connect() as connection:
+        with self._database.plainly(), self._glances.connect() as connection:
             return connection.execute(sa.select(ledger_table.c.size)).scalar_one()
 
     def checkpoint(self) -> str | None:
         """The newest checkpoint, as a signed note; None if there is none."""
         query = sa.select(checkpoints_table.c.note).order_by(checkpoints_table.c.size.desc())
-        with plainly(self._engine.url.database), self._engine.connect() as connection:
+        with self._database.plainly(), self._glances.connect() as connection:
             return connection.execute(query.limit(1)).scalar()
 
     def inclusion(self, index: int, size: int) -> list[bytes]:
@@ -476,8 +554,10 @@ class SqlLedger:
         return (leaf for (leaf,) in self._stream(query))
 
     def _stream(self, query: sa.Select[Any]) -> Iterator[Any]:
-        with plainly(self._engine.url.database), self._engine.connect() as connection:
-            yield from connection.execution_options(yield_per=500).execute(query)
+        paged = query.execution_options(yield_per=500)
+        database = self._database.plainly()
+        with database, self._engine.connect() as connection, connection.execute(paged) as rows:
+            yield from rows
 
 
 def content_name(data: bytes, salt: bytes | None) -> Digest:
@@ -491,57 +571,27 @@ def content_name(data: bytes, salt: bytes | None) -> Digest:
     return hmac.digest(salt, data, "sha512")[:32].hex() if len(salt) == 32 else ""
 
 
-def _begin(engine: sa.Engine, path: Path, create: bool) -> None:
-    """Make a ledger of a file that holds none yet."""
-    if holds_ledger(engine, path):
+def make(database: Database, connection: sa.Connection) -> None:
+    """Make an empty ledger in a transaction that is under way, unless one was made meanwhile."""
+    database.alone(connection)
+    metadata.create_all(connection)
+    if connection.execute(sa.select(ledger_table.c.one)).first() is not None:
+        return
+    origin = f"audition/{secrets.token_hex(8)}"
+    first = {"one": 1, "format": FORMAT, "origin": origin, "size": 0, "peaks": b""}
+    connection.execute(sa.insert(ledger_table), first)
+    connection.execute(sa.insert(version_table), {"version_num": REVISION})
+
+
+def _begin(database: Database, create: bool) -> None:
+    """Make a ledger of a database that holds none yet."""
+    if database.holds_ledger():
         return
     if not create:
-        raise LedgerError(f"{path}: no ledger there")
-    with engine.connect() as connection:
-        connection.rollback()
-        connection.connection.driver_connection.execute("PRAGMA journal_mode = WAL")  # type: ignore[union-attr]
-    with engine.execution_options(writes=True).begin() as connection:
-        metadata.create_all(connection)
-        if connection.execute(sa.select(ledger_table.c.one)).first() is None:
-            connection.execute(
-                sa.insert(ledger_table),
-                {
-                    "one": 1,
-                    "format": FORMAT,
-                    "origin": f"audition/{secrets.token_hex(8)}",
-                    "size": 0,
-                    "peaks": b"",
-                },
-            )
-
-
-def _file(path: str) -> tuple[int, int] | None:
-    """Which file stands there; None if none does."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _place(connection: sa.Connection, run: RunId) -> tuple[int | None, int]:
-    """A run's number in this database, if it has one, and the sequence number that comes next."""
-    find = sa.select(runs_table.c.id).where(runs_table.c.name == bytes.fromhex(run))
-    number = connection.execute(find).scalar()
-    if number is None:
-        return None, 0
-    last = connection.execute(
-        sa.select(sa.func.max(events_table.c.seq)).where(events_table.c.run == number)
-    ).scalar()
-    return number, 0 if last is None else last + 1
-
-
-def _number(connection: sa.Connection, run: RunId) -> int:
-    """Number a run that is new here."""
-    new = sa.insert(runs_table).values(name=bytes.fromhex(run))
-    made = connection.execute(new).inserted_primary_key
-    assert made is not None
-    return int(made[0])
+        raise LedgerError(f"{database.name}: no ledger there")
+    database.prepare()
+    with database.writer() as connection, connection.begin():
+        make(database, connection)
 
 
 def _cut(peaks: bytes) -> list[bytes]:

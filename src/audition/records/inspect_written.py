@@ -43,7 +43,7 @@ SEVERAL = "several"
 
 def write_log(
     ledger: SqlLedger,
-    where: Path,
+    where: str | Path,
     runs: Sequence[RunId],
     file: Path,
     progress: Callable[[int], None] = lambda done: None,
@@ -181,7 +181,7 @@ def _usage(cost: Usage) -> ModelUsage:
     )
 
 
-def _places(where: Path, last: dict[RunId, int]) -> dict[RunId, JsonObject]:
+def _places(where: str | Path, last: dict[RunId, int]) -> dict[RunId, JsonObject]:
     """Where runs stand in the ledger's tree, as it is now, up to the events that were read.
 
     Args:
