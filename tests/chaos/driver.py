@@ -21,13 +21,16 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import psycopg  # noqa: F401  loaded here once, and not when files are short
 import sqlalchemy as sa
+import sqlalchemy.dialects.postgresql.psycopg
 import sqlalchemy.dialects.sqlite.pysqlite
 from disk import Disk
 from plans import line_of, planned
 from sqlalchemy import event
 
 import audition.console.app
+import audition.ledger.postgres
 import audition.verify
 from audition.act import perform
 from audition.ledger import Journal, PrivateKey, RegisterError, SqlLedger, enrol
@@ -313,10 +316,11 @@ def _transactions(ledger: Ledger) -> Generator[None]:
 
     def statement(connection: Any, cursor: Any, sql: str, *_: Any) -> None:
         if _GROWS.match(sql):
+            connection.info["grows"] = True
             ledger.wire.instant(f"while {ledger.newest} is written")
 
     def commit(connection: sa.Connection) -> None:
-        if connection.get_execution_options().get("writes"):
+        if connection.info.pop("grows", False):
             ledger.wire.instant(f"while {ledger.newest} is committed")
 
     event.listen(sa.Engine, "before_cursor_execute", statement)

@@ -26,7 +26,6 @@ CASES = [
     )
     for fault in FAULTS
     for database in fault.databases
-    if database == "sqlite"
 ]
 
 
@@ -38,17 +37,26 @@ def starts() -> ForkServerContext:
 
 
 @pytest.fixture
-def world(tmp_path: Path, starts: ForkServerContext) -> Iterator[World]:
-    world = World(tmp_path, str(tmp_path / "ledger.db"), starts)
+def world(
+    request: pytest.FixtureRequest, tmp_path: Path, starts: ForkServerContext, database: str
+) -> Iterator[World]:
+    where, server = str(tmp_path / "ledger.db"), None
+    if database == "postgresql":
+        server = request.getfixturevalue("postgres")
+        name = server.fresh()
+        where = server.address(name)
+    world = World(tmp_path, where, starts)
     yield world
     for process in world.processes:
         process.end()
     for command in world.commands:
         command.kill()
+    if server is not None:
+        server.tell(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.mark.parametrize(("fault", "database"), CASES)
-def test_nothing_is_lost_and_nothing_done_twice(world: World, fault: Fault, database: str) -> None:
+def test_nothing_is_lost_and_nothing_done_twice(world: World, fault: Fault) -> None:
     fault.play(world)
     if fault.judged:
         world.judged()
