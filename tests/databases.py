@@ -7,6 +7,15 @@ from typing import Any
 
 from audition.ledger.database import connect
 
+ADDRESS = "address"
+"""File that says where the ledger of a folder is, where it is not in the folder."""
+
+
+def place(folder: Path) -> str:
+    """Where the ledger of a folder is."""
+    file = folder / ADDRESS
+    return file.read_text() if file.exists() else str(folder / "ledger.db")
+
 
 def ask(where: str | Path, sql: str, *values: Any) -> list[Any]:
     """All rows of a query; marks are `?`."""

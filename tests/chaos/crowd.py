@@ -23,6 +23,7 @@ from audition.loop import run as carry
 from audition.project import Project
 from audition.step import Act, Box, History, Outcome, Thought, Ticket
 from audition.waiting import settle, waiting
+from databases import place
 from rehearsal import Note, Plays, note, project
 
 RUNS = 4
@@ -75,7 +76,7 @@ async def carried(folder: Path, ledger: SqlLedger, number: int) -> None:
 
 
 async def crowd(folder: Path) -> None:
-    with SqlLedger.open(folder / "ledger.db", signer=PrivateKey.generate("crowd")) as ledger:
+    with SqlLedger.open(place(folder), signer=PrivateKey.generate("crowd")) as ledger:
         async with anyio.create_task_group() as tasks:
             for number in range(RUNS):
                 tasks.start_soon(carried, folder, ledger, number)

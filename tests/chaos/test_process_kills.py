@@ -21,7 +21,9 @@ from audition.ledger import LedgerError, SqlLedger
 from audition.ledger.events import ActStarted, RunClosed, StepThought
 from audition.verify import verify
 from audition.waiting import settle
+from databases import ADDRESS, place
 from rehearsal import Note, bodies, carried, kinds, note, project, written
+from servers.postgres import Server
 
 SCRIPT = Path(__file__).parent / "crowd.py"
 RUN = "b" * 32
@@ -32,6 +34,17 @@ def test_a_crowd_of_runs_that_is_killed_at_random_ends_whole(
     tmp_path: Path, unverified: SqlLedger, seed: int
 ) -> None:
     unverified.close()
+    _ends_whole(tmp_path, seed)
+
+
+def test_a_crowd_of_runs_on_a_server_that_is_killed_at_random_ends_whole(
+    tmp_path: Path, unverified: SqlLedger, postgres: Server
+) -> None:
+    (tmp_path / ADDRESS).write_text(postgres.address(postgres.fresh()))
+    _ends_whole(tmp_path, 4)
+
+
+def _ends_whole(tmp_path: Path, seed: int) -> None:
     path = os.pathsep.join(one for one in sys.path if one)
     done = subprocess.run(
         [sys.executable, str(SCRIPT), str(tmp_path), str(seed), "4"],
@@ -47,7 +60,7 @@ def test_a_crowd_of_runs_that_is_killed_at_random_ends_whole(
         for number, text, happened in map(json.loads, doubts.read_text().splitlines())
         if not happened
     ] if doubts.exists() else []  # fmt: skip
-    with SqlLedger.open(tmp_path / "ledger.db") as ledger:
+    with SqlLedger.open(place(tmp_path)) as ledger:
         assert set(ledger.runs()) == {run_id(number) for number in range(RUNS)}
         for number in range(RUNS):
             run = run_id(number)
@@ -62,7 +75,7 @@ def test_a_crowd_of_runs_that_is_killed_at_random_ends_whole(
             assert closed.answer is not None
             thoughts = "".join(f"{n}\n" for n in range(ACTS + 1))
             assert json.loads(ledger.get(closed.answer))["answer"] == thoughts, told
-    findings = verify(tmp_path / "ledger.db").findings
+    findings = verify(place(tmp_path)).findings
     assert [str(finding) for finding in findings] == []
 
 

@@ -39,6 +39,7 @@ from audition.step import (
     Words,
 )
 from audition.waiting import settle, waiting
+from databases import place
 from rehearsal import Note, Says, carried, note, project, red
 
 RUN = "d" * 32
@@ -135,7 +136,7 @@ def planned(folder: Path, instant: Instants) -> Project:
 
 
 def carry(folder: Path, instant: Instants) -> None:
-    with Ledger.open(folder / "ledger.db", signer=PrivateKey.generate("killed")) as ledger:
+    with Ledger.open(place(folder), signer=PrivateKey.generate("killed")) as ledger:
         ledger.instant = instant
         event.listen(ledger._engine, "commit", lambda connection: instant("within a commit"))
         carried(planned(folder, instant), ledger, run_id=RUN)
@@ -145,7 +146,7 @@ def resume(folder: Path) -> None:
     """Take a run up; where an act is in doubt, say of it what its own log says."""
     judged, doubts = planned(folder, Instants()), []
     lines = Note(folder / "log").lines
-    with SqlLedger.open(folder / "ledger.db", signer=PrivateKey.generate("resumes")) as ledger:
+    with SqlLedger.open(place(folder), signer=PrivateKey.generate("resumes")) as ledger:
         while (result := carried(judged, ledger, run_id=RUN)).status == "waiting":
             assert result.waits_for == "settle"
             (asked,) = waiting(ledger)

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -21,11 +20,12 @@ from typing import Any
 import anyio
 import pytest
 from killed import RUN, SETTLED_BY
+from sqlalchemy.exc import ProgrammingError
 
 import audition.history
 from audition.gate import person, strictest, threshold
 from audition.history import Progress
-from audition.ledger import Conflict, Journal, SqlLedger, parse_event
+from audition.ledger import Conflict, Journal, SqlLedger, on_server, parse_event
 from audition.ledger.events import (
     ActFinished,
     ActInDoubt,
@@ -55,9 +55,13 @@ from audition.step import (
 )
 from audition.verify import verify
 from audition.waiting import NotWaiting, answer, settle, waiting
+from databases import ADDRESS, ask, place
 from rehearsal import Absent, Note, Plays, Says, bodies, carried, kinds, note, project, written
+from servers.postgres import Server
 
 SHARES = 4
+TELLING = ("before a commit", "within a commit", "after a commit", "after an effect")
+"""Instants at which a server may differ from a file; with the others they are all in `full`."""
 SCRIPT = Path(__file__).parent / "killed.py"
 
 
@@ -279,7 +283,35 @@ def test_the_instants_cover_every_stage(instants: list[str], unverified: SqlLedg
 def test_a_run_that_is_killed_at_any_instant_ends_as_if_it_had_not_been(
     tmp_path: Path, unverified: SqlLedger, instants: list[str], share: int
 ) -> None:
+    _ends_as_if_not_killed(tmp_path, instants, range(share, len(instants), SHARES))
+
+
+def test_a_run_on_a_server_that_is_killed_ends_as_if_it_had_not_been(
+    tmp_path: Path, unverified: SqlLedger, instants: list[str], postgres: Server
+) -> None:
+    telling = [k for k, name in enumerate(instants) if name in TELLING]
+    _on_a_server(postgres, tmp_path, telling[::9])
+    _ends_as_if_not_killed(tmp_path, instants, telling[::9])
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("share", range(SHARES))
+def test_a_run_on_a_server_that_is_killed_at_any_instant_ends_as_if_it_had_not_been(
+    tmp_path: Path, unverified: SqlLedger, instants: list[str], postgres: Server, share: int
+) -> None:
     chosen = range(share, len(instants), SHARES)
+    _on_a_server(postgres, tmp_path, chosen)
+    _ends_as_if_not_killed(tmp_path, instants, chosen)
+
+
+def _on_a_server(postgres: Server, folder: Path, chosen: Sequence[int]) -> None:
+    """A database of its own for each of these runs."""
+    for k in chosen:
+        (folder / str(k)).mkdir()
+        (folder / str(k) / ADDRESS).write_text(postgres.address(postgres.fresh()))
+
+
+def _ends_as_if_not_killed(tmp_path: Path, instants: list[str], chosen: Sequence[int]) -> None:
     _killed("kill", tmp_path, *chosen)
     left = {k: _rows(tmp_path / str(k)) for k in chosen}
     lines = {k: written(tmp_path / str(k)) for k in chosen}
@@ -305,7 +337,7 @@ def test_a_run_that_is_killed_at_any_instant_ends_as_if_it_had_not_been(
                 acts -= {"one"} if not lines[k] else {"two, better"}
         assert sorted(written(folder)) == sorted(acts), f"{name}: an act was lost or done twice"
         _consistent(events, name)
-        findings = verify(folder / "ledger.db").findings
+        findings = verify(place(folder)).findings
         assert [str(finding) for finding in findings] == [], name
 
 
@@ -380,13 +412,13 @@ def _killed(do: str, folder: Path, *chosen: int) -> str:
 
 def _rows(folder: Path) -> list[tuple[int, bytes]]:
     """The committed events, byte for byte."""
-    if not (folder / "ledger.db").exists():
+    where = place(folder)
+    if not on_server(where) and not Path(where).exists():
         return []
-    database = sqlite3.connect(folder / "ledger.db")
     try:
-        return database.execute('SELECT "index", data FROM events ORDER BY "index"').fetchall()
-    finally:
-        database.close()
+        return ask(where, 'SELECT "index", data FROM events ORDER BY "index"')
+    except ProgrammingError:  # the tables are not there yet
+        return []
 
 
 def _bodies(folder: Path) -> Iterator[Body]:
@@ -408,7 +440,7 @@ def _under_way(rows: list[tuple[int, bytes]]) -> list[str]:
 
 
 def _surfaced(folder: Path) -> list[str | None]:
-    with SqlLedger.open(folder / "ledger.db") as ledger:
+    with SqlLedger.open(place(folder)) as ledger:
         return [one.ticket for one in waiting(ledger) if one.for_whom == "settle"]
 
 

@@ -7,15 +7,18 @@ later checkpoint or a witness's co-signature. `tests/verify` has every forgery; 
 from __future__ import annotations
 
 import base64
-import sqlite3
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import handmade
-from audition.ledger import Checkpoint, PrivateKey
+from audition.ledger import Checkpoint, PrivateKey, on_server
+from audition.ledger.database import connect
 from audition.ledger.tree import Frontier, leaf_hash
 from audition.verify import verify
+from databases import ask, change
 
 TRUSTED = [handmade.KEY.public]
 SPOT = 20
@@ -33,58 +36,68 @@ FORGERIES = {
 }
 
 
-def change(path: Path, sql: str) -> None:
-    database = sqlite3.connect(path)
-    assert database.execute(sql).rowcount > 0
-    database.commit()
-    database.close()
+IN_POSTGRESQL = (
+    (
+        r"CAST\(replace\(data, ('[^']*'), ('[^']*')\) AS BLOB\)",
+        r"convert_to(replace(convert_from(data, 'UTF8'), \1, \2), 'UTF8')",
+    ),
+    (r"x'([0-9a-f]*)'", r"'\\x\1'::bytea"),
+    (r"char\(10\)", "chr(10)"),
+)
+"""What SQLite says otherwise."""
 
 
-def rebuild(path: Path, key: PrivateKey | None) -> None:
+def forge(path: str, sql: str) -> None:
+    for sqlite, server in IN_POSTGRESQL if on_server(path) else ():
+        sql = re.sub(sqlite, server, sql)
+    assert change(path, sql) > 0
+
+
+def rebuild(path: str, key: PrivateKey | None) -> None:
     """All that can be recomputed without the key, and with it the last checkpoint too."""
-    database = sqlite3.connect(path)
     tree = Frontier()
-    rows = database.execute('SELECT "index", data FROM events ORDER BY "index"').fetchall()
-    for number, (index, data) in enumerate(rows):
-        leaf = leaf_hash(data)
-        tree.append(leaf)
-        database.execute(
-            'UPDATE events SET leaf = ?, "index" = ? WHERE "index" = ?', (leaf, number, index)
-        )
-    database.execute("UPDATE ledger SET size = ?, peaks = ?", (tree.size, b"".join(tree.peaks)))
-    if key is not None:
-        origin = database.execute("SELECT origin FROM ledger").fetchone()[0]
-        database.execute("DELETE FROM checkpoints")
-        note = Checkpoint(origin, tree.size, tree.root()).signed(key)
-        database.execute("INSERT INTO checkpoints VALUES (?, ?)", (tree.size, note))
-    database.commit()
-    database.close()
+    database = connect(path)
+    with database.writer() as connection, connection.begin():
+
+        def do(sql: str, *values: Any) -> Any:
+            return connection.exec_driver_sql(database.sql(sql), values)
+
+        rows = do('SELECT "index", data FROM events ORDER BY "index"').all()
+        for number, (index, data) in enumerate(rows):
+            leaf = leaf_hash(data)
+            tree.append(leaf)
+            do('UPDATE events SET leaf = ?, "index" = ? WHERE "index" = ?', leaf, number, index)
+        do("UPDATE ledger SET size = ?, peaks = ?", tree.size, b"".join(tree.peaks))
+        if key is not None:
+            origin = do("SELECT origin FROM ledger").scalar()
+            do("DELETE FROM checkpoints")
+            note = Checkpoint(origin, tree.size, tree.root()).signed(key)
+            do("INSERT INTO checkpoints VALUES (?, ?)", tree.size, note)
+    database.engine.dispose()
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return handmade.write(tmp_path / "runs.db", handmade.live_run(), handmade.recorded_run())
+def path(where: str) -> str:
+    return handmade.write(where, handmade.live_run(), handmade.recorded_run())
 
 
 @pytest.fixture
-def kept(path: Path, tmp_path: Path) -> Path:
+def kept(path: str, tmp_path: str) -> Path:
     """The last checkpoint, as a witness or an earlier reader keeps it."""
-    database = sqlite3.connect(path)
-    note = database.execute("SELECT note FROM checkpoints ORDER BY size DESC").fetchone()[0]
-    database.close()
+    note = ask(path, "SELECT note FROM checkpoints ORDER BY size DESC")[0][0]
     file = tmp_path / "checkpoint.txt"
     file.write_text(note)
     return file
 
 
-def test_an_honest_ledger_verifies_with_the_public_key_alone(path: Path, kept: Path) -> None:
+def test_an_honest_ledger_verifies_with_the_public_key_alone(path: str, kept: Path) -> None:
     found = verify(path, TRUSTED, checkpoint=kept)
     assert found.ok and found.not_checked == ()
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
-def test_a_forged_row_is_found_and_the_first_bad_event_named(path: Path, forgery: str) -> None:
-    change(path, FORGERIES[forgery])
+def test_a_forged_row_is_found_and_the_first_bad_event_named(path: str, forgery: str) -> None:
+    forge(path, FORGERIES[forgery])
     found = verify(path, TRUSTED)
     assert not found.ok and found.first_bad is not None
     if "content" not in forgery:
@@ -92,8 +105,8 @@ def test_a_forged_row_is_found_and_the_first_bad_event_named(path: Path, forgery
 
 
 @pytest.mark.parametrize("forgery", [name for name in FORGERIES if "content" not in name])
-def test_recomputing_every_hash_does_not_help_without_the_key(path: Path, forgery: str) -> None:
-    change(path, FORGERIES[forgery])
+def test_recomputing_every_hash_does_not_help_without_the_key(path: str, forgery: str) -> None:
+    forge(path, FORGERIES[forgery])
     rebuild(path, None)
     found = verify(path, TRUSTED)
     assert not found.ok and found.first_bad is not None
@@ -103,42 +116,40 @@ def test_recomputing_every_hash_does_not_help_without_the_key(path: Path, forger
 
 @pytest.mark.parametrize("forgery", ["alter", "drop", "reorder", "truncate"])
 def test_holding_the_key_does_not_help_against_a_checkpoint_kept_elsewhere(
-    path: Path, kept: Path, forgery: str
+    path: str, kept: Path, forgery: str
 ) -> None:
-    change(path, FORGERIES[forgery])
+    forge(path, FORGERIES[forgery])
     rebuild(path, handmade.KEY)
     assert not verify(path, TRUSTED, checkpoint=kept).ok
 
 
-def test_a_signature_must_be_the_trusted_keys_own_and_not_only_bear_its_name(path: Path) -> None:
-    change(path, FORGERIES["alter"])
+def test_a_signature_must_be_the_trusted_keys_own_and_not_only_bear_its_name(path: str) -> None:
+    forge(path, FORGERIES["alter"])
     rebuild(path, PrivateKey.generate(handmade.KEY.public.name))
-    database = sqlite3.connect(path)
-    size, note = database.execute("SELECT size, note FROM checkpoints").fetchone()
+    ((size, note),) = ask(path, "SELECT size, note FROM checkpoints")
     text, _, line = note.rpartition("\u2014 ")
     name, blob = line.split()
     passed_off = handmade.KEY.public.hash + base64.b64decode(blob)[4:]
     note = f"{text}\u2014 {name} {base64.b64encode(passed_off).decode()}\n"
-    database.execute("UPDATE checkpoints SET note = ? WHERE size = ?", (note, size))
-    database.commit()
-    database.close()
+    change(path, f"UPDATE checkpoints SET note = '{note}' WHERE size = {size}")
     assert not verify(path, TRUSTED).ok
 
 
-def test_content_that_reads_well_must_still_be_what_its_name_says(path: Path) -> None:
-    database = sqlite3.connect(path)
-    contents = database.execute("SELECT digest, data FROM contents WHERE salt IS NULL").fetchall()
+def test_content_that_reads_well_must_still_be_what_its_name_says(path: str) -> None:
+    contents = ask(path, "SELECT digest, data FROM contents WHERE salt IS NULL")
+    other = b"another text".hex()
     name = next(digest for digest, data in contents if not data.startswith((b"{", b"[")))
-    database.execute("UPDATE contents SET data = ? WHERE digest = ?", (b"another text", name))
-    database.commit()
-    database.close()
+    forge(
+        path,
+        f"UPDATE contents SET data = x'{other}' WHERE digest = x'{name.hex()}'",
+    )
     found = verify(path, TRUSTED)
     assert not found.ok and "altered" in str(found.first_bad)
 
 
-def test_what_cannot_be_found_is_said(path: Path) -> None:
+def test_what_cannot_be_found_is_said(path: str) -> None:
     """Whoever holds the signing key and faces no witness can rewrite: no run can show it."""
-    change(path, FORGERIES["alter"])
+    forge(path, FORGERIES["alter"])
     rebuild(path, handmade.KEY)
     found = verify(path, TRUSTED)
     assert found.ok

@@ -34,7 +34,7 @@ def exported(ledger_path: Path, tmp_path: Path) -> Path:
     return tmp_path / "runs.jsonl"
 
 
-def everything(path: Path) -> tuple[Any, ...]:
+def everything(path: str | Path) -> tuple[Any, ...]:
     with Evidence(path) as evidence:
         return (
             evidence.origin,
@@ -46,8 +46,10 @@ def everything(path: Path) -> tuple[Any, ...]:
         )
 
 
-def test_a_round_trip_changes_nothing(ledger_path: Path, exported: Path, tmp_path: Path) -> None:
-    again = tmp_path / "again.db"
+def test_a_round_trip_changes_nothing(
+    ledger_path: Path, exported: Path, tmp_path: Path, where: str
+) -> None:
+    again = where
     assert import_(exported, again) == everything(ledger_path)[1]
     assert everything(again) == everything(ledger_path)
     assert verify(again, TRUSTED).ok
@@ -55,8 +57,8 @@ def test_a_round_trip_changes_nothing(ledger_path: Path, exported: Path, tmp_pat
     assert (tmp_path / "again.jsonl").read_bytes() == exported.read_bytes()
 
 
-def test_an_imported_ledger_can_be_carried_on(exported: Path, tmp_path: Path) -> None:
-    again = tmp_path / "again.db"
+def test_an_imported_ledger_can_be_carried_on(exported: Path, where: str) -> None:
+    again = where
     import_(exported, again)
     handmade.write(again, handmade.live_run("ee" * 16))
     assert verify(again, TRUSTED).ok

@@ -71,15 +71,15 @@ class Server:
 
 
 @contextmanager
-def serving() -> Iterator[Server]:
-    """A server, for as long as this lasts."""
+def serving(**settings: Any) -> Iterator[Server]:
+    """A server with these settings, for as long as this lasts."""
     folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: a socket's path may have 107 bytes
     try:
         if os.getuid() == 0:
             shutil.chown(folder, "nobody")
         _as_nobody("initdb", "-D", str(folder / "data"), "-U", USER, "-A", "trust", "--no-sync")
         server = Server(folder, _free_port())
-        server.start()
+        server.start(**settings)
         try:
             yield server
         finally:

@@ -203,7 +203,11 @@ class Redemptions:
 def _there(where: str | Path) -> bool:
     """Whether a ledger was begun at this address, or something else is there."""
     if on_server(where):
-        return connect(where, readonly=True).holds_ledger()
+        database = connect(where, readonly=True)
+        try:
+            return database.holds_ledger()
+        finally:
+            database.engine.dispose()
     return Path(str(where).removeprefix("sqlite:///")).exists()
 
 

@@ -220,6 +220,15 @@ class Database(ABC):
         """Turn its errors into one line that says what to do."""
         return plainly(self.short)
 
+    @contextmanager
+    def or_let_go(self) -> Generator[None]:
+        """Keep no connection to it where it turns out that it cannot be used."""
+        try:
+            yield
+        except LedgerError:
+            self.engine.dispose()
+            raise
+
     def holds_ledger(self) -> bool:
         """Whether the tables of a ledger stand in this database; False where it is empty.
 

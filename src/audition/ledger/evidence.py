@@ -35,7 +35,8 @@ class Evidence:
 
     def __init__(self, where: str | Path) -> None:
         self._database = connect(where, readonly=True)
-        self.origin = self._database.origin()
+        with self._database.or_let_go():
+            self.origin = self._database.origin()
         """Name of this ledger in its checkpoints."""
         with self._database.plainly():
             self._connection = self._database.engine.connect()

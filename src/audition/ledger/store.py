@@ -139,15 +139,12 @@ class SqlLedger:
             LedgerError: no such file, no ledger, or a ledger of another version.
         """
         database = connect(where, create=create)
-        try:
+        with database.or_let_go():
             with database.plainly():
                 _begin(database, create)
             if found := database.strange():
                 raise LedgerError(f"{database.name}: {found}; export it and import that")
             return cls(database, database.origin(), signer)
-        except LedgerError:
-            database.engine.dispose()
-            raise
 
     def close(self) -> None:
         """Let go of the database; what was staged and never committed is dropped."""

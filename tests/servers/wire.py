@@ -1,0 +1,68 @@
+"""A wire between a ledger and its server that can be cut at a commit, before it or after it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import suppress
+from typing import Literal
+
+
+class Wire:
+    """Carries bytes both ways; when told to, cuts at the next `COMMIT`.
+
+    Args:
+        port: the server's, on loopback.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._ears = socket.create_server(("127.0.0.1", 0))
+        self._ends: list[socket.socket] = []
+        self.port = self._ears.getsockname()[1]
+        self.cut: Literal["before", "after"] | None = None
+        """Where the next commit is lost: on its way, or with its answer."""
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def deafen(self) -> None:
+        """Nobody who comes anew is let through."""
+        with suppress(OSError):
+            self._ears.shutdown(socket.SHUT_RDWR)
+        self._ears.close()
+
+    def close(self) -> None:
+        """Nobody is let through any more."""
+        self.deafen()
+        for end in self._ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def _listen(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._ears.accept()
+                server = socket.create_connection(("127.0.0.1", self._to))
+                self._ends += (client, server)
+                lost = threading.Event()
+                for here, there in ((client, server), (server, client)):
+                    threading.Thread(
+                        target=self._carry, args=(here, there, here is client, lost), daemon=True
+                    ).start()
+
+    def _carry(
+        self, here: socket.socket, there: socket.socket, asks: bool, lost: threading.Event
+    ) -> None:
+        with suppress(OSError):
+            while data := here.recv(1 << 16):
+                if asks and b"COMMIT\0" in data and self.cut is not None:
+                    before, self.cut = self.cut == "before", None
+                    lost.set()
+                    if before:
+                        break
+                elif lost.is_set():  # the answer, which nobody gets to hear
+                    break
+                there.sendall(data)
+        for end in (here, there):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
