@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import resource
+import sqlite3
 import sys
 import threading
 import types
@@ -31,6 +32,8 @@ from sqlalchemy import event
 
 import audition.console.app
 import audition.ledger.postgres
+import audition.ledger.sqlite
+import audition.ledger.store
 import audition.verify
 from audition.act import perform
 from audition.ledger import Journal, PrivateKey, RegisterError, SqlLedger, enrol
@@ -333,11 +336,14 @@ def _transactions(ledger: Ledger) -> Generator[None]:
 
 
 def _wait_no_longer(milliseconds: int) -> None:
-    """Let connections made from now on wait so long for a lock."""
+    """Wait so long for a lock, on connections made from now on, and for a server that is gone."""
+    audition.ledger.store.PATIENCE = milliseconds / 1000
+    audition.ledger.postgres.SESSION["lock_timeout"] = f"{milliseconds}ms"
 
     @event.listens_for(sa.Engine, "connect")
     def patience(connection: Any, _: object) -> None:
-        connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
 
 
 def _limit_memory(more: int) -> None:

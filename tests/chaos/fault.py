@@ -23,6 +23,6 @@ class Fault:
     databases: tuple[str, ...] = BOTH
     """Where it can happen."""
     judged: bool = True
-    """Whether the runs are to be recovered as after any fault; False: `play` says what must hold."""
+    """Whether the runs are recovered as after any fault; False: `play` says what must hold."""
     quick: bool = True
     """Whether the default form of the suite plays it; False: only the full one."""

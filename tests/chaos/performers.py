@@ -80,7 +80,7 @@ def dies(place: str) -> Callable[[World], None]:
 
 
 def gone(world: World) -> None:
-    """The process is dead when a ticket is to be handed to it: nothing is done, nothing in doubt."""
+    """The process is dead when a ticket is to be handed to it: nothing is done, that is sure."""
     performer = performs(world)
     process = world.start(at=STARTED)
     performer.kill()

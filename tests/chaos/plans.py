@@ -81,7 +81,8 @@ def planned(
             more["candidates"] = 2
             gate = sampled(1.0, gate)
         case "planted":
-            more["plants"] = Plants(steps=(Plant(proposal=note("plant"), harmful=False),), rate=PLANTED_AT)  # fmt: skip
+            plant = Plant(proposal=note("plant"), harmful=False)
+            more["plants"] = Plants(steps=(plant,), rate=PLANTED_AT)
         case _:
             pass
     tool: Any = Acts(folder / "acts", instant)

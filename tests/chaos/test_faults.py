@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from fault import Fault
 from kills import KILLS
+from network import NETWORK
 from performers import PERFORMERS
 from processes import PROCESSES
 from storage import STORAGE
@@ -16,7 +17,7 @@ from world import World, starter
 
 from rehearsal import no_box
 
-FAULTS = (*KILLS, *PROCESSES, *STORAGE, *PERFORMERS)
+FAULTS = (*KILLS, *PROCESSES, *STORAGE, *PERFORMERS, *NETWORK)
 CASES = [
     pytest.param(
         fault,
@@ -40,19 +41,19 @@ def starts() -> ForkServerContext:
 def world(
     request: pytest.FixtureRequest, tmp_path: Path, starts: ForkServerContext, database: str
 ) -> Iterator[World]:
-    where, server = str(tmp_path / "ledger.db"), None
+    world = World(tmp_path, str(tmp_path / "ledger.db"), starts)
     if database == "postgresql":
-        server = request.getfixturevalue("postgres")
-        name = server.fresh()
-        where = server.address(name)
-    world = World(tmp_path, where, starts)
+        world.server = request.getfixturevalue("postgres")
+        world.name = world.server.fresh()
+        world.where = world.whole = world.server.address(world.name)
     yield world
     for process in world.processes:
         process.end()
     for command in world.commands:
         command.kill()
-    if server is not None:
-        server.tell(f"DROP DATABASE {name} WITH (FORCE)")
+    if world.server is not None:
+        world.server.tell(f"DROP DATABASE {world.name} WITH (FORCE)")
+    world.ends.close()
 
 
 @pytest.mark.parametrize(("fault", "database"), CASES)

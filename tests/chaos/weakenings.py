@@ -1,4 +1,4 @@
-"""What it is to live without one defence against faults, for `python tests/mutations.py --suite chaos`.
+"""What it is to live without one defence against faults: `python tests/mutations.py --suite chaos`.
 
 Every fault names the weakenings with which its test must fail; each must, on each database where it
 can happen. Some are the database's own to ward off, and name none.
@@ -6,8 +6,9 @@ can happen. Some are the database's own to ward off, and name none.
 
 from __future__ import annotations
 
-from mutations import Edit, Mutation
 from test_faults import CASES
+
+from mutations import Edit, Mutation
 
 TEST = "chaos/test_faults.py"
 
@@ -98,7 +99,12 @@ WEAKENINGS = (
     # durable
     without(
         "a transaction is none",
-        ("ledger/database.py", '"BEGIN IMMEDIATE" if writes else "BEGIN"', '"SELECT 1"'),
+        ("ledger/sqlite.py", '"BEGIN IMMEDIATE" if writes else "BEGIN"', '"SELECT 1"'),
+        (
+            "ledger/postgres.py",
+            'execution_options(isolation_level="READ COMMITTED")',
+            'execution_options(isolation_level="AUTOCOMMIT")',
+        ),
     ),
     without(
         "a commit that failed is believed",
@@ -120,26 +126,43 @@ WEAKENINGS = (
     ),
     without(
         "commits are not synced",
-        ("ledger/database.py", "PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL"),
+        ("ledger/sqlite.py", "PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL"),
     ),
     without(
         "nobody waits for a lock",
-        ("ledger/database.py", '"timeout": 30', '"timeout": 0'),
+        ("ledger/sqlite.py", '"timeout": 30', '"timeout": 0'),
+        ("ledger/postgres.py", '"lock_timeout": "30s"', '"lock_timeout": "1ms"'),
     ),
     without(
         "a database's error is nobody's",
         (
             "ledger/database.py",
-            '        raise LedgerError(f"{name}: {_explain(str(error.orig))}") from None',
+            '        raise LedgerError(f"{short}: {_explain(error.orig)}") from None',
             "        raise",
         ),
     ),
     without(
         "a ledger need not stand where it stood",
+        ("ledger/sqlite.py", "        if stands != self._stood:\n", "        if False:\n"),
+    ),
+    without(
+        "a server may answer before it has synced",
+        ("ledger/postgres.py", "IN ('off', 'local')", "IN ('never')"),
+    ),
+    without(
+        "a commit without an answer was written",
         (
             "ledger/store.py",
-            "            if _file(self._path) != self._file:\n",
-            "            if False:\n",
+            "if written is None or not written.rows or not self._stands(written.rows):",
+            "if written is None or not written.rows:",
+        ),
+    ),
+    without(
+        "nobody asks what became of a commit",
+        (
+            "ledger/store.py",
+            "if written is None or not written.rows or not self._stands(written.rows):",
+            "if True:",
         ),
     ),
     without(

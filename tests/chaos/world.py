@@ -13,7 +13,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -35,6 +35,7 @@ from audition.ledger.events import (
 from audition.ledger.tree import Frontier
 from audition.step import Act, Event, parse_proposal
 from rehearsal import Note
+from servers.postgres import Server
 
 _E = TypeVar("_E", ActStarted, ActFinished, ActSettled)
 
@@ -202,6 +203,11 @@ class World:
         self.where = where
         """The ledger, for whoever carries runs; the judge reads it at `whole`."""
         self.whole = where
+        self.server: Server | None = None
+        """The server of the ledger's database, and there its name; PostgreSQL's."""
+        self.name = ""
+        self.ends = ExitStack()
+        """What must be undone at the very end."""
         self.plan = "plain"
         self.remote: dict[str, Any] | None = None
         """An executor's process that performs for all that carry runs from now on."""
