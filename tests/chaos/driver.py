@@ -149,6 +149,10 @@ class Ledger(SqlLedger):
         self._told: dict[RunId, list[tuple[RunId, int, Digest]]] = defaultdict(list)
         return self
 
+    def forget(self, run: RunId) -> None:
+        """A run is taken up anew; what was staged of it and not committed is not told of."""
+        self._told.pop(run, None)
+
     def stage(self, event: Event) -> Digest:
         self.newest = event.body.kind
         self.wire.instant(f"stage {event.body.kind}")
@@ -224,10 +228,10 @@ async def _one(
             result = await carry(project, ledger, run_id=run)
             stands.append((run, result.waits_for or result.status))
         case _:
-            stands.append((run, await _recovered(order, wire, ledger, run)))
+            stands.append((run, await recovered(order, wire, ledger, run)))
 
 
-async def _recovered(order: Order, wire: Wire, ledger: Ledger, run: RunId) -> str:
+async def recovered(order: Order, wire: Wire, ledger: Ledger, run: RunId) -> str:
     """Carry a run to its end; whatever it waits for on the way is answered."""
     project = _project(order, wire, run)
     while True:

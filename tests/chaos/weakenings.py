@@ -53,13 +53,13 @@ WEAKENINGS = (
         "what a person is asked need not be durable",
         (
             "judging.py",
-            "            await standing.journal.commit()  # what is judged elsewhere must first be durable",
-            "            pass",
+            "await standing.journal.commit()  # what is judged elsewhere must first be durable",
+            "pass",
         ),
         (
             "judging.py",
-            "            await self._standing.journal.commit()  # a run that waits is nothing but rows",
-            "            pass",
+            "await self._standing.journal.commit()  # a run that waits is nothing but rows",
+            "pass",
         ),
     ),
     # at most once
@@ -110,10 +110,10 @@ WEAKENINGS = (
         "a commit that failed is believed",
         (
             "ledger/store.py",
-            '                group.failure = error if known else LedgerError(f"not written: {error!r}")\n'
+            'group.failure = error if known else LedgerError(f"not written: {error!r}")\n'
             "                group.refused = dict.fromkeys((event[0] for event in group.events), "
             "group.failure)\n",
-            "                del known\n",
+            "del known\n",
         ),
     ),
     without(
@@ -169,8 +169,8 @@ WEAKENINGS = (
         "a checkpoint from elsewhere is not compared",
         (
             "verify/verification.py",
-            "    witnessed = _witnessed(Path(checkpoint), keys) if checkpoint is not None else None",
-            "    witnessed = None",
+            "witnessed = _witnessed(Path(checkpoint), keys) if checkpoint is not None else None",
+            "witnessed = None",
         ),
     ),
     # an executor's process
@@ -202,8 +202,8 @@ WEAKENINGS = (
         "an executor asks no ledger",
         (
             "act/serving.py",
-            "            await anyio.to_thread.run_sync(self._redemptions.take, ticket, executor)\n",
-            "            pass\n",
+            "await anyio.to_thread.run_sync(self._redemptions.take, ticket, executor)",
+            "pass",
         ),
     ),
 )

@@ -70,7 +70,9 @@ class Receipt:
 class Process:
     """A process that carries runs, from the side of the test."""
 
-    def __init__(self, starts: ForkServerContext, order: Order) -> None:
+    def __init__(
+        self, starts: ForkServerContext, order: Order, work: Callable[..., None] = driver.drive
+    ) -> None:
         self.order = order
         self.receipts: list[Receipt] = []
         self.recorded = 0
@@ -82,7 +84,7 @@ class Process:
         self.why = "the process was killed"
         """Why it ended; empty if it did what it was to do."""
         self._line, theirs = starts.Pipe()
-        self._process = starts.Process(target=driver.drive, args=(theirs, order), daemon=True)
+        self._process = starts.Process(target=work, args=(theirs, order), daemon=True)
         self._process.start()
         theirs.close()
         if order.at[0]:
@@ -141,26 +143,35 @@ class Process:
         while state.read_text().rpartition(")")[2].split()[0] != "T":
             os.sched_yield()
 
+    def listen(self) -> None:
+        """Take in what it has said so far."""
+        while self._line.poll() and self._take():
+            pass
+
     def _hear(self, until: str) -> bool:
         while True:
             assert self._line.poll(driver.PATIENCE + 30), f"nothing is heard of {self.order}"
-            try:
-                what, self.recorded, *more = self._line.recv()
-            except (EOFError, ConnectionResetError):
-                return False
-            match what:
-                case "durable":
-                    self.receipts.append(Receipt(*more, self.recorded))
-                case "passed":
-                    self.passed.append((self.recorded, more[0]))
-                case "stands":
-                    self.stands[more[0]] = more[1]
-                case "ended":
-                    self.why = more[0]
-                case _:
-                    pass
-            if what == until:
-                return True
+            if not (what := self._take()) or what == until:
+                return bool(what)
+
+    def _take(self) -> str:
+        """Take in the next thing that it says; what that is, or nothing if it says no more."""
+        try:
+            what, self.recorded, *more = self._line.recv()
+        except (EOFError, ConnectionResetError):
+            return ""
+        match what:
+            case "durable":
+                self.receipts.append(Receipt(*more, self.recorded))
+            case "passed":
+                self.passed.append((self.recorded, more[0]))
+            case "stands":
+                self.stands[more[0]] = more[1]
+            case "ended":
+                self.why = more[0]
+            case _:
+                pass
+        return what
 
 
 class Command:
@@ -269,7 +280,7 @@ class World:
             assert not last.why, f"it could not be recovered: {last.why}"
             assert set(last.stands.values()) == {"finished"}, last.stands
         self.kept(rows := self.rows())
-        self._done(rows)
+        self.done(rows)
         self.verified()
 
     def kept(self, rows: list[Row], receipts: list[Receipt] | None = None) -> None:
@@ -290,6 +301,19 @@ class World:
         assert Counter(self.acts if acts is None else acts) <= started, (
             "an act was done without its start being durable"
         )
+
+    def done(self, rows: list[Row]) -> None:
+        """Each act that was due was done once, but for what was settled as not done."""
+        undone = self._lines(rows, ActFinished, lambda body: body.status != "done")
+        assert not set(undone) & set(self.acts), "an act was done that is said to have failed"
+        denied = self._lines(rows, ActSettled, lambda body: not body.happened) + undone
+        wanted = [line for run in self.runs for line in due(self.plan, run) if line not in denied]
+        never = [line for line in denied if line in self.acts]
+        assert sorted(self.acts) == sorted(wanted + never), "an act was lost, or done twice"
+        started = self._lines(rows, ActStarted)
+        assert len(set(started)) == len(started), "a ticket was redeemed twice"
+        closed = [row.run for row in rows if isinstance(row.event.body, RunClosed)]
+        assert sorted(closed) == self.runs
 
     def verified(self, *more: str) -> None:
         """`audition verify` finds nothing."""
@@ -332,19 +356,6 @@ class World:
         assert code == 0, said
         found = {one["ticket"] for one in json.loads(said)["waiting"] if one["for"] == "settle"}
         assert found == begun, "an act in doubt was not surfaced"
-
-    def _done(self, rows: list[Row]) -> None:
-        """Each act that was due was done once, but for what was settled as not done."""
-        undone = self._lines(rows, ActFinished, lambda body: body.status != "done")
-        assert not set(undone) & set(self.acts), "an act was done that is said to have failed"
-        denied = self._lines(rows, ActSettled, lambda body: not body.happened) + undone
-        wanted = [line for run in self.runs for line in due(self.plan, run) if line not in denied]
-        never = [line for line in denied if line in self.acts]
-        assert sorted(self.acts) == sorted(wanted + never), "an act was lost, or done twice"
-        started = self._lines(rows, ActStarted)
-        assert len(set(started)) == len(started), "a ticket was redeemed twice"
-        closed = [row.run for row in rows if isinstance(row.event.body, RunClosed)]
-        assert sorted(closed) == self.runs
 
     def _lines(
         self, rows: list[Row], kind: type[_E], says: Callable[[_E], bool] = lambda body: True
