@@ -427,7 +427,7 @@ MUTATIONS = (
     without(
         4,
         "the draw follows from what anyone knows",
-        ("gate/draw.py", "mac = hmac.new(secret,", 'mac = hmac.new(b"public",'),
+        ("gate/draw.py", "mac = hmac.digest(secret,", 'mac = hmac.digest(b"public",'),
     ),
     without(
         4,
@@ -604,7 +604,7 @@ MUTATIONS = (
     without(
         5,
         "a late answer counts",
-        ("audit/asking.py", "if anyio.current_time() >= scope.deadline:", "if False:"),
+        ("audit/asking.py", "if time.monotonic() >= due:", "if False:"),
     ),
     without(
         5,

@@ -83,7 +83,7 @@ class Rollouts:
         try:
             had = await think(project, journal.ledger, progress, box)
             return Candidate(
-                proposal=journal.put(had.thought.proposal),
+                proposal=journal.put(had.proposal),
                 **parts(had.thought, journal),
                 box=had.box,
                 usage=had.usage,

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from audition.ledger import SqlLedger, text
+from audition.ledger import LedgerError, SqlLedger, text
 from audition.ledger.events import (
     ActFinished,
     ActInDoubt,
@@ -47,6 +47,7 @@ from audition.step import (
     Micros,
     Moment,
     Outcome,
+    Proposal,
     RunId,
     Think,
     Turn,
@@ -350,7 +351,12 @@ class LedgerHistory:
         """The digest of this history without its newest entry."""
         self.turns = progress.steps - (progress.step is not None)
         self.place = self._frame.place
-        self.goal = text(ledger.get(progress.opened.goal))
+        self._goal = progress.opened.goal
+
+    @property
+    def goal(self) -> str:
+        """What the run is for."""
+        return text(self._ledger.get(self._goal))
 
     @property
     def prompt(self) -> str:
@@ -412,6 +418,18 @@ class LedgerHistory:
             thought=text(thought) if self._thoughts and entry.thought else None,
         )
         return turn, len(proposal) + len(outcome) + len(thought)
+
+
+def sealed_proposal(ledger: SqlLedger, name: Digest) -> Proposal:
+    """The proposal of this name, read from the ledger.
+
+    Raises:
+        LedgerError: the ledger does not hold what was sealed.
+    """
+    proposal = parse_proposal(ledger.get(name))
+    if digest_of(proposal) != name:
+        raise LedgerError(f"content {name[:12]}… is not what was sealed; see `audition verify`")
+    return proposal
 
 
 def answer_of(ledger: SqlLedger, proposal: Digest) -> str:

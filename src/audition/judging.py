@@ -67,7 +67,8 @@ class Judging:
         here = getattr(auditor, "present", False) and auditor.name not in self._left
         if is_person and not here:
             return auditor.name
-        everything = evidence(standing.ledger, standing.progress, step, auditor)
+        judged = standing.proposal(step.moment.proposal)
+        everything = evidence(standing.ledger, standing.progress, step, auditor, judged)
         shown = view(auditor, step.moment, step.sealed, project.goal, everything)
         try:
             answer = await ask(auditor, shown, seconds=seconds)

@@ -33,6 +33,8 @@ class Terms:
     """Digest of the gate and of the auditors, which every moment carries."""
     people: frozenset[str]
     """The auditors who are people."""
+    tools: dict[str, Digest]
+    """Digests of the tools' schemas, by the names of their executors."""
     rate: float
     """The lottery's declared rate."""
     plants: Sealed | None = None
@@ -61,6 +63,16 @@ class Terms:
             salt=self.plants.salts[number],
         )
 
+    def tool(self, proposal: Proposal) -> Digest | None:
+        """Digest of the schema of the tool that would perform a proposal, as the run opened."""
+        match proposal:
+            case Act(tool=tool):
+                return self.tools.get(tool)
+            case Ask():
+                return self.tools.get("ask")
+            case _:
+                return None
+
     def executor(self, proposal: Proposal) -> Executor | None:
         """What would perform a proposal, if anything does."""
         match proposal:
@@ -80,6 +92,7 @@ def terms(project: Project, ledger: SqlLedger, run: RunId) -> Terms:
     secret = run_secret(project.secret, run)
     restrictions = [one.model_dump(exclude_none=True) for one in project.restrictions]
     configuration = getattr(project.thinker, "configuration", None)
+    tools = {name: ledger.put(one.schema.canonical()) for name, one in project.executors.items()}
     opened = RunOpened(
         mode="live",
         project=project.name,
@@ -88,7 +101,7 @@ def terms(project: Project, ledger: SqlLedger, run: RunId) -> Terms:
         thinking=configuration() if configuration else None,
         auditors=tuple(card(auditor) for auditor in auditors.values()),
         gate=spec(gate),
-        tools=tuple(ledger.put(one.schema.canonical()) for one in project.executors.values()),
+        tools=tuple(tools.values()),
         box=ledger.put(canonical(project.box.model_dump(mode="json", exclude_none=True))),
         budget=project.budget.model_dump(mode="json", exclude_none=True),
         restrictions=digest_value(restrictions),
@@ -103,5 +116,5 @@ def terms(project: Project, ledger: SqlLedger, run: RunId) -> Terms:
         count=len(plants.plants), rate=plants.rate, leaves=ledger.put(canonical(plants.leaves))
     )
     return Terms(
-        project, secret, auditors, gate, opened, reviewers, people, rate(gate), plants, seal
+        project, secret, auditors, gate, opened, reviewers, people, tools, rate(gate), plants, seal
     )

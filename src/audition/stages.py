@@ -26,10 +26,13 @@ from audition.ledger.events import (
 )
 from audition.model import ModelAway
 from audition.opening import Terms
-from audition.step import Digest, Failure, Moment, Proposal, digest_of, now, parse_proposal
+from audition.step import Digest, Failure, Moment, Proposal, now, parse_proposal
 from audition.taking_up import Standing
 from audition.think import Plant
 from audition.thinking import Before, kept, parts, think
+
+QUICK = 0.01
+"""Seconds of thinking below which an outcome is made durable with the step that follows it."""
 
 ATTEMPTS = 8
 """Replacements of one step before the run fails."""
@@ -73,7 +76,8 @@ class Stages:
                 state=progress.state if saved is None else run.journal.put(saved),
                 usage=had.usage,
             )
-            proposed = self._proposed(written.turn, 0, had.thought.proposal)
+            proposal = run.journal.put(had.proposal)
+            proposed = StepProposed(turn=written.turn, proposal=proposal, what=had.what)
         except (Left, ModelAway):
             raise
         except Exception as error:  # noqa: BLE001  whatever went wrong, the thinker did not propose
@@ -118,8 +122,7 @@ class Stages:
         """Freeze the moment, and record what the lottery says of its step."""
         assert step.proposed is not None
         run, terms, progress = self._standing, self._terms, self._standing.progress
-        proposal = parse_proposal(run.ledger.get(step.proposed.proposal))
-        executor = terms.executor(proposal)
+        proposal = run.proposal(step.proposed.proposal)
         moment = Moment(
             run=run.run,
             turn=step.turn,
@@ -130,7 +133,7 @@ class Stages:
             proposal=step.proposed.proposal,
             thought=step.thought.content if step.thought else None,
             box=progress.box,
-            tool=digest_of(executor.schema) if executor else None,
+            tool=terms.tool(proposal),
             restrictions=terms.opened.restrictions,
             reviewers=terms.reviewers,
             by=step.proposed.by if progress.signoffs.people else None,
@@ -177,8 +180,17 @@ class Stages:
             raise Refused("no executor for this tool")
         outcome = await perform(ticket, record, executor, step.moment, run.journal)
         step.started = True
+        thought = step.thought
         run.log(finished(issuing.ticket, outcome, run.journal))
-        await run.journal.commit()
+        if not self._keeps(thought):
+            await run.journal.commit()
+
+    def _keeps(self, thought: StepThought | None) -> bool:
+        """Whether an outcome may wait for the run's next commit, which comes before whatever leaves
+        this process: its thinker thinks here, and thought quickly so far."""
+        if getattr(self._terms.project.thinker, "outside", True):
+            return False
+        return thought is not None and thought.usage is not None and thought.usage.seconds < QUICK
 
     def doubt(self, step: Pending) -> None:
         """Say of an act that was begun elsewhere that nobody knows what came of it."""

@@ -15,7 +15,8 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, model_validator
 
-from audition.canonical import canonical, digest_bytes, loads
+from audition.canonical import canonical, canonical_fields, digest_bytes, loads
+from audition.shape import fixed
 
 Digest: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """SHA-256 as 64 hexadecimal digits (half of HMAC-SHA-512 under a salt for private content)."""
@@ -50,7 +51,8 @@ class Frozen(BaseModel):
 
     def canonical(self) -> bytes:
         """The canonical bytes of this value."""
-        return canonical(self.__pydantic_serializer__.to_python(self, exclude_none=True))
+        fields = self.__pydantic_serializer__.to_python(self, exclude_none=True)
+        return canonical_fields(fields) if fixed(type(self)) else canonical(fields)
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
@@ -92,12 +94,19 @@ class Usage(Frozen):
     @classmethod
     def total(cls, costs: Iterable[Usage]) -> Usage:
         """What several things cost together; no sum goes beyond `MOST`."""
-        listed = list(costs)
+        seconds = calls = tokens_in = tokens_out = usd = 0
+        for one in costs:
+            seconds += one.seconds
+            calls += one.calls
+            tokens_in += one.tokens_in
+            tokens_out += one.tokens_out
+            usd += one.usd
         return cls(
-            **{
-                name: min(MOST, sum(getattr(one, name) for one in listed))
-                for name in cls.model_fields
-            }
+            seconds=min(MOST, seconds),
+            calls=min(MOST, calls),
+            tokens_in=min(MOST, tokens_in),
+            tokens_out=min(MOST, tokens_out),
+            usd=min(MOST, usd),
         )
 
 
@@ -281,7 +290,7 @@ def after(history: Digest, entry: Mapping[str, Any]) -> Digest:
     where `action` is the decision and absent digests are left out. Turns of one recorded message
     (parallel calls) share the history before it and enter the chain one after the other.
     """
-    return digest_bytes(canonical({"after": history, **entry}))
+    return digest_bytes(canonical_fields({"after": history, **entry}))
 
 
 class Turn(Frozen):
@@ -673,15 +682,15 @@ class Event(Frozen):
 
     def canonical(self) -> bytes:
         """Canonical bytes: `{"at", "body", "kind", "run", "seq"}`."""
-        return canonical(
-            {
-                "at": self.at,
-                "body": self.body.__pydantic_serializer__.to_python(self.body, exclude_none=True),
-                "kind": self.body.kind,
-                "run": self.run,
-                "seq": self.seq,
-            }
-        )
+        body = self.body
+        fields = {
+            "at": self.at,
+            "body": body.__pydantic_serializer__.to_python(body, exclude_none=True),
+            "kind": body.kind,
+            "run": self.run,
+            "seq": self.seq,
+        }
+        return canonical_fields(fields) if fixed(type(body)) else canonical(fields)
 
 
 class Receipt(Frozen):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Set
 
-from audition.history import Progress
+from audition.history import Progress, sealed_proposal
 from audition.ledger import Conflict, Journal, SqlLedger
 from audition.ledger.events import (
     ActInDoubt,
@@ -15,7 +15,16 @@ from audition.ledger.events import (
     RunOpened,
 )
 from audition.opening import Terms
-from audition.step import AuditorCard, Body, Event, RunId, now
+from audition.step import (
+    AuditorCard,
+    Body,
+    Digest,
+    Event,
+    Proposal,
+    RunId,
+    digest_of,
+    now,
+)
 
 PARTS = {
     "mode": "mode (it is a record)",
@@ -56,6 +65,17 @@ class Standing:
         self.progress, self.journal = Progress(run), Journal(ledger, run)
         self._terms = terms
         self._watch = watch
+        self._judged: tuple[Digest, Proposal] | None = None
+
+    def proposal(self, name: Digest) -> Proposal:
+        """The proposal of this name: what it is called, whoever had it in hands meanwhile.
+
+        Raises:
+            LedgerError: the ledger does not hold what was sealed.
+        """
+        if self._judged is None or self._judged[0] != name or digest_of(self._judged[1]) != name:
+            self._judged = name, sealed_proposal(self.ledger, name)
+        return self._judged[1]
 
     def log(self, body: Body) -> Event:
         """Write an event and stand where it leads."""

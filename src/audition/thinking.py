@@ -6,9 +6,10 @@ each of them, and in the same order: a difference here is one that the thinker c
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 import anyio
 
@@ -44,6 +45,10 @@ class Thinking:
 
     thought: Thought
     """What was thought."""
+    proposal: bytes
+    """The canonical form of what was proposed, which is what counts from here on."""
+    what: Literal["act", "ask", "think", "finish"]
+    """Its kind."""
     box: Digest
     """Digest of the state in which it left its box."""
     usage: Usage
@@ -68,7 +73,7 @@ async def think(project: Project, ledger: SqlLedger, progress: Progress, box: Bo
     """
     before = Before(await box.digest(), await box.save()) if project.candidates > 1 else None
     history = LedgerHistory(ledger, progress, thoughts=True)
-    begun = anyio.current_time()
+    begun = time.monotonic()
     had: object = None
     try:
         with anyio.move_on_after(project.budget.step_seconds) as scope:
@@ -79,14 +84,22 @@ async def think(project: Project, ledger: SqlLedger, progress: Progress, box: Bo
                 raise
         if scope.cancelled_caught:
             raise TimeoutError
-        taken = anyio.current_time() - begun
+        taken = time.monotonic() - begun
         if not isinstance(had, Thought):
             raise TypeError(f"a {type(had).__name__} is no thought")
-        parse_proposal(had.proposal.canonical())
-        usage = Usage.parse(had.usage.canonical()).model_copy(update={"seconds": taken})
-        return Thinking(had, await box.digest(), usage, before)
+        proposal = had.proposal.canonical()
+        what = parse_proposal(proposal).kind
+        said = had.usage
+        usage = Usage(
+            seconds=taken,
+            calls=said.calls,
+            tokens_in=said.tokens_in,
+            tokens_out=said.tokens_out,
+            usd=said.usd,
+        )
+        return Thinking(had, proposal, what, await box.digest(), usage, before)
     except Exception as error:
-        so_far, taken = Unfinished.of(had), anyio.current_time() - begun
+        so_far, taken = Unfinished.of(had), time.monotonic() - begun
         usage = so_far.usage.model_copy(update={"seconds": taken})
         leave(error, so_far.model_copy(update={"usage": usage}))
         raise

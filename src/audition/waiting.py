@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from audition.audit import ask, recorded, view, without_words
 from audition.failing import told
 from audition.gate import approves, keys_asked
-from audition.history import LedgerHistory, Pending, Progress
-from audition.ledger import Conflict, Journal, LedgerError, PrivateKey, SqlLedger, text
+from audition.history import LedgerHistory, Pending, Progress, sealed_proposal
+from audition.ledger import Conflict, Journal, PrivateKey, SqlLedger, text
 from audition.ledger.events import ActInDoubt, ActSettled, AuditRecorded
 from audition.plain import shown
 from audition.signoff import enrolled_key
@@ -30,9 +30,7 @@ from audition.step import (
     Proposal,
     RunId,
     Verdict,
-    digest_of,
     now,
-    parse_proposal,
 )
 
 TRIES = 20
@@ -192,7 +190,7 @@ async def answer(
         await journal.commit()
         raise NotWaiting(f"the deadline has passed; the answer to {auditor.name} is no")
     goal = text(ledger.get(step.moment.goal))
-    everything = evidence(ledger, progress, step, auditor)
+    everything = evidence(ledger, progress, step, auditor, _judged(ledger, step))
     handed = view(auditor, step.moment, step.sealed, goal, everything)
     said = await ask(auditor, handed, seconds=seconds)
     if not signs:
@@ -239,20 +237,27 @@ async def settle(ledger: SqlLedger, run: RunId, *, happened: bool, by: str, told
 
 
 def evidence(
-    ledger: SqlLedger, progress: Progress, step: Pending, auditor: Auditor
+    ledger: SqlLedger, progress: Progress, step: Pending, auditor: Auditor, judged: Proposal
 ) -> dict[Evidence, object]:
     """All the evidence there is about a sealed step; `audition.audit.view` hands out what is due.
+
+    Args:
+        ledger: where the content is.
+        progress: where the run stands.
+        step: the step.
+        auditor: whose view it is for.
+        judged: the proposal that was sealed.
 
     Raises:
         LedgerError: the ledger does not hold what was sealed.
     """
     assert step.moment is not None
-    found: dict[Evidence, object] = {Evidence.PROPOSAL: _judged(ledger, step)}
+    found: dict[Evidence, object] = {Evidence.PROPOSAL: judged}
     if Evidence.HISTORY in auditor.sees:
         seen = Evidence.THOUGHT in auditor.sees
         found[Evidence.HISTORY] = LedgerHistory(ledger, progress, thoughts=seen)
     if Evidence.CANDIDATES in auditor.sees:
-        found[Evidence.CANDIDATES] = (_judged(ledger, step), *_others(ledger, step))
+        found[Evidence.CANDIDATES] = (judged, *_others(ledger, step))
     if step.moment.thought is not None:
         found[Evidence.THOUGHT] = text(ledger.get(step.moment.thought))
     return found
@@ -321,20 +326,13 @@ def _judged(ledger: SqlLedger, step: Pending) -> Proposal:
     """The proposal as it was sealed, not as a later event or another content would have it."""
     assert step.proposed is not None
     name = step.moment.proposal if step.moment is not None else step.proposed.proposal
-    return _sealed(ledger, name)
+    return sealed_proposal(ledger, name)
 
 
 def _others(ledger: SqlLedger, step: Pending) -> list[Proposal]:
     """The further candidates, as they were sealed."""
     found = step.candidates.candidates if step.candidates is not None else ()
-    return [_sealed(ledger, one.proposal) for one in found]
-
-
-def _sealed(ledger: SqlLedger, name: Digest) -> Proposal:
-    proposal = parse_proposal(ledger.get(name))
-    if digest_of(proposal) != name:
-        raise LedgerError(f"content {name[:12]}… is not what was sealed; see `audition verify`")
-    return proposal
+    return [sealed_proposal(ledger, one.proposal) for one in found]
 
 
 def _unanswered(step: Pending) -> list[str]:

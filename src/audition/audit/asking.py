@@ -7,6 +7,8 @@ an answer of another type, about another moment, in another role or under anothe
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -78,6 +80,8 @@ def view(
 async def ask(auditor: Auditor, shown: View, *, seconds: float | None = None) -> Verdict | Failure:
     """Ask, and take whatever happens as an answer.
 
+    An auditor that waits for nothing may have `judge` beside `audit`: that is called then.
+
     Args:
         auditor: who judges.
         shown: what it is handed.
@@ -100,26 +104,30 @@ async def ask(auditor: Auditor, shown: View, *, seconds: float | None = None) ->
 
     answer: object = None
     had = NOTHING
-    with anyio.move_on_after(seconds) as scope:
-        try:
-            try:
-                answer = await auditor.audit(shown)
-            except BaseException as error:  # an interruption ends here, and with it what it carries
-                had = left(error)
-                raise
-        except Left:
-            raise
-        except OSError as error:
-            return failed("crashed", "infrastructure", told(error))
-        except Unparsable as error:
-            return failed("unparsable", "moment", told(error))
-        except Exception as error:  # noqa: BLE001  whatever it is, it is no approval
-            return failed("crashed", "moment", told(error))
+    due = math.inf if seconds is None else time.monotonic() + seconds
+    try:
+        if judge := getattr(auditor, "judge", None):
+            answer = judge(shown)
+        else:
+            with anyio.move_on_after(seconds):
+                try:
+                    answer = await auditor.audit(shown)
+                except BaseException as error:  # an interruption ends here, with what it carries
+                    had = left(error)
+                    raise
+    except Left:
+        raise
+    except OSError as error:
+        return failed("crashed", "infrastructure", told(error))
+    except Unparsable as error:
+        return failed("unparsable", "moment", told(error))
+    except Exception as error:  # noqa: BLE001  whatever it is, it is no approval
+        return failed("crashed", "moment", told(error))
     verdict = checked(auditor, shown.moment_digest, answer)
     if verdict is not None and (verdict.words is not None or verdict.usage is not None):
         said = verdict.words.exchanges if verdict.words is not None else None
         had = Unfinished(exchanges=said or (), usage=verdict.usage or Usage())
-    if anyio.current_time() >= scope.deadline:  # though it may have paid no heed to it
+    if time.monotonic() >= due:  # though it may have paid no heed to it
         return failed("late", "moment", f"no answer within {seconds} s")
     if verdict is None:
         says = f"a {type(answer).__name__} that is no verdict on this moment"

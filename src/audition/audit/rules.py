@@ -98,7 +98,7 @@ class Rules:
         return self.judge(view)
 
     def judge(self, view: View) -> Verdict:
-        """As `audit`, for callers that do not wait."""
+        """As `audit`, which waits for nothing."""
         assert view.proposal is not None
         matches = list(self._matches(view.proposal))
         words = None

@@ -70,5 +70,5 @@ def run_secret(master: bytes, run: RunId) -> bytes:
 
 def _point(secret: bytes, of: str) -> float:
     """A number in [0, 1) that nobody can tell without the secret."""
-    mac = hmac.new(secret, of.encode(), hashlib.sha256).digest()
+    mac = hmac.digest(secret, of.encode(), "sha256")
     return int.from_bytes(mac[:8], "big") / 2**64

@@ -18,6 +18,9 @@ from audition.ledger.database import MAX_CONTENT, Database, LedgerError, Row, Sh
 MOUNTS = Path("/proc/self/mountinfo")
 """Where Linux says what is mounted where."""
 
+LOG = 4000
+"""Pages of the log from which they are moved into the file: most are written anew before that."""
+
 NETWORKS = re.compile(
     r"9p|afs|beegfs|ceph|cifs|coda|drvfs|gfs2|glusterfs|gpfs|lustre|ncpfs|nfs4?|ocfs2|orangefs"
     r"|pvfs2|smb[23]|smbfs|vboxsf"
@@ -224,6 +227,7 @@ def _prepare(connection: Any, _: object) -> None:
     connection.isolation_level = None  # transactions are begun below, never guessed by the driver
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_CONTENT + (1 << 20))
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {LOG}")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA secure_delete = ON")
     connection.execute("PRAGMA trusted_schema = OFF")

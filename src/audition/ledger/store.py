@@ -53,6 +53,10 @@ PATIENCE = 30.0
 
 _GROW = "UPDATE ledger SET size = ?, peaks = ?"
 _SIGN = "INSERT INTO checkpoints (size, note) VALUES (?, ?)"
+_READ = """
+SELECT data FROM events WHERE run = (SELECT id FROM runs WHERE name = ?) AND seq > ?
+ORDER BY seq LIMIT 500
+"""
 _FETCH = "SELECT salt, data FROM contents WHERE digest = ?"
 
 
@@ -492,13 +496,8 @@ class SqlLedger:
         """The committed events of a run with `seq > after`, in order, a page at a time."""
         while True:
             with self._database.plainly(), self._glances.connect() as connection:
-                page = connection.execute(
-                    sa.select(events_table.c.data)
-                    .join(runs_table, runs_table.c.id == events_table.c.run)
-                    .where(runs_table.c.name == bytes.fromhex(run), events_table.c.seq > after)
-                    .order_by(events_table.c.seq)
-                    .limit(500)
-                ).all()
+                found = (bytes.fromhex(run), after)
+                page = connection.exec_driver_sql(self._database.sql(_READ), found).all()
             for (data,) in page:
                 if data is None:
                     raise LedgerError(f"run {run}, event {after + 1}: it was moved out of here")

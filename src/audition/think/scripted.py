@@ -58,6 +58,8 @@ class Scripted:
         ValueError: a line names what nothing stands for, such as `$stdot`.
     """
 
+    outside = False
+    """It thinks in this process and in the box, and nobody else hears of it."""
     stateless = True
     """All that it knows is in the call and in the box, so that a second call is as the first."""
 
@@ -73,13 +75,13 @@ class Scripted:
                         f"step {number}: nothing stands for {name[:60]!r}; known: {STDOUT}, {FOUND}"
                     )
         self.library = library
+        self._lines = [digest_of(line) for line in self.script]
 
     def configuration(self) -> Digest:
         """Digest of the script, which a run is opened with."""
-        lines = [digest_of(line) for line in self.script]
         if self.library is None:
-            return digest_value(lines)
-        return digest_value({"script": lines, "library": self.library.digest()})
+            return digest_value(self._lines)
+        return digest_value({"script": self._lines, "library": self.library.digest()})
 
     async def think(self, history: History, box: Box) -> Thought:
         """Run the line's commands in the box, then propose its step."""
