@@ -27,7 +27,7 @@ from audition.opening import terms
 from audition.plain import shown
 from audition.project import Project
 from audition.stages import Stages
-from audition.step import Decision, Digest, Event, Frozen, RunId
+from audition.step import Decision, Digest, Event, Frozen, Micros, RunId, now
 from audition.taking_up import Carried, OtherProject, Standing
 
 __all__ = ["POLL", "Carried", "Carrier", "OtherProject", "Result", "Status", "run"]
@@ -40,6 +40,9 @@ PAUSE = 1.0
 
 LONGEST = 60.0
 """The most that they become."""
+
+WORKER = "worker"
+"""What a run waits for that was put down between two stages."""
 
 THINKER = "thinker"
 """What a run waits for while the model with which it thinks is away."""
@@ -66,6 +69,10 @@ class Result:
     """Why it ended or waits, where that needs saying."""
     waits_for: str = ""
     """Whom or what it waits for."""
+    events: int = 0
+    """Events of the run at which it stands; whatever is written after them, it has not seen."""
+    again: Micros | None = None
+    """When it is to be looked at again though nobody writes to it: at somebody's deadline."""
 
 
 async def run(
@@ -75,6 +82,7 @@ async def run(
     run_id: RunId | None = None,
     wait: bool = False,
     watch: Callable[[Event], None] | None = None,
+    put_down: Callable[[], bool] | None = None,
 ) -> Result:
     """Carry a run until it ends or nobody here can take it further.
 
@@ -85,6 +93,7 @@ async def run(
         wait: stay and look at the ledger while a person is awaited, and try again while the
             thinker's model is away, instead of returning.
         watch: is told of each event as it is written.
+        put_down: is asked before each stage whether the run is to be left as it stands.
 
     Raises:
         OtherProject: the run was opened under another project.
@@ -93,7 +102,7 @@ async def run(
         LedgerError: the ledger cannot be written.
         Refused: what is to be done is not what was judged; nothing was done.
     """
-    carrier = Carrier(project, ledger, run_id or uuid.uuid4().hex, watch)
+    carrier = Carrier(project, ledger, run_id or uuid.uuid4().hex, watch, put_down)
     carrier.catch_up()
     result, pause, turns = carrier.ended(), PAUSE, -1
     while result is None:
@@ -122,7 +131,9 @@ class Carrier:
         ledger: SqlLedger,
         run: RunId,
         watch: Callable[[Event], None] | None = None,
+        put_down: Callable[[], bool] | None = None,
     ) -> None:
+        self.put_down = put_down
         self.project = project
         self.ledger = ledger
         self.run = run
@@ -220,6 +231,9 @@ class Carrier:
         if self.many and self.progress.box is None and not fresh:
             self.start = await box.save()
         while self.progress.closed is None:
+            if self.put_down is not None and self.put_down():
+                await self.journal.commit()
+                return self._waits(WORKER)
             if self.many and self._thinks() and not fresh:
                 await self.journal.commit()  # candidate 0 is fixed before another is thought
                 return None
@@ -228,14 +242,12 @@ class Carrier:
                 waits_for = await self.advance(box)
             except ModelAway as away:  # the box goes, with whatever was begun in it
                 await self.journal.commit()
-                why = shown(told(away))
-                return Result(self.run, "waiting", self.progress.steps, None, why, THINKER)
+                return self._waits(THINKER, shown(told(away)))
             except Left as left:
                 await self.journal.commit()
-                whom = self.project.thinker.name
-                return Result(self.run, "waiting", self.progress.steps, None, told(left), whom)
+                return self._waits(self.project.thinker.name, told(left))
             if waits_for and not wait:
-                return Result(self.run, "waiting", self.progress.steps, waits_for=waits_for)
+                return self._waits(waits_for)
             if waits_for:
                 await anyio.sleep(POLL)
                 self.standing.give_way(afresh=False)
@@ -248,7 +260,8 @@ class Carrier:
             return None
         assert closed.status != "recorded" and closed.status != "trained"
         answer = answer_of(self.ledger, closed.answer) if closed.answer else None
-        return Result(self.run, closed.status, self.progress.steps, answer, closed.reason)
+        steps, events = self.progress.steps, self.journal.durable
+        return Result(self.run, closed.status, steps, answer, closed.reason, events=events)
 
     async def advance(self, box: Box) -> str:
         """Take the next stage; returns whom the run waits for, or nothing if it goes on."""
@@ -280,6 +293,20 @@ class Carrier:
             case _:
                 await self.stages.perform(step)
         return ""
+
+    def _waits(self, waits_for: str, reason: str = "") -> Result:
+        step, clock = self.progress.step, now()
+        asked = step.asked.values() if step is not None else ()
+        again = min((until for until in asked if until is not None and until > clock), default=None)
+        return Result(
+            run=self.run,
+            status="waiting",
+            turns=self.progress.steps,
+            reason=reason,
+            waits_for=waits_for,
+            events=self.journal.durable,
+            again=again,
+        )
 
     def _thinks(self) -> bool:
         progress = self.progress

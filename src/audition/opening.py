@@ -11,7 +11,7 @@ from audition.history import Progress
 from audition.ledger import SqlLedger
 from audition.ledger.events import PlantOpened, PlantSealed, RunOpened
 from audition.project import Project
-from audition.step import Act, Ask, Auditor, Digest, Executor, Gate, Proposal, RunId
+from audition.step import Act, Ask, Auditor, Digest, Executor, Gate, Proposal, RunId, digest_of
 from audition.think import Plant, Sealed, sealed
 
 
@@ -82,6 +82,13 @@ class Terms:
                 return self.project.executors.get("ask")
             case _:
                 return None
+
+
+def identity(project: Project, ledger: SqlLedger) -> Digest:
+    """What tells a project from every other: a run of it can be taken up where this is the same."""
+    of_none = terms(project, ledger, "0" * 32)
+    parts = [of_none.opened, of_none.seal] if of_none.seal else [of_none.opened]
+    return digest_value([digest_of(one) for one in parts])
 
 
 def terms(project: Project, ledger: SqlLedger, run: RunId) -> Terms:

@@ -6,6 +6,7 @@ says so and waits; then the test does to it, or to the world, what the fault is,
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import re
@@ -58,6 +59,8 @@ OPERATOR = PrivateKey("operator", bytes(range(1, 33)))
 ANN = PrivateKey("ann", bytes(range(2, 34)))
 PATIENCE = 60
 """Seconds after which a process is taken to hang."""
+
+codecs.lookup("unicode_escape")  # loaded here once, and not by a user who may not read it
 
 _GROWS = re.compile(r'UPDATE "?ledger"?\b')
 

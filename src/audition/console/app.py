@@ -24,6 +24,7 @@ from audition.console import (
     runs,
     trusting,
     watching,
+    working,
 )
 from audition.console.speaking import Stop, say
 
@@ -49,6 +50,8 @@ def _version(
 
 app.command("init")(init.init)
 app.command("run", epilog=running.ENDS)(running.run)
+app.command("submit")(working.submit)
+app.command("worker")(working.worker)
 app.command("review")(reviewing.review)
 app.command("runs")(runs.runs)
 app.command("show")(runs.show)

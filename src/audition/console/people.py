@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,7 @@ from audition.console.speaking import (
 from audition.plain import shown
 
 if TYPE_CHECKING:
+    from audition.ledger.claims import Work
     from audition.waiting import Signing
 
 SHORTEST = 8
@@ -49,6 +51,7 @@ def pending(ledger: Ledger, as_json: Json = False) -> None:
     from audition.console.awaiting import how_far, keyless
     from audition.console.runs import left_open
     from audition.ledger import SqlLedger
+    from audition.ledger.claims import queue
     from audition.step import now
     from audition.waiting import waiting
 
@@ -56,6 +59,7 @@ def pending(ledger: Ledger, as_json: Json = False) -> None:
         found = list(waiting(opened, unreadable=_unreadable))
         idle = [one.run for one in left_open(opened, {one.run for one in found})]
         lacking = list(keyless(opened, ledger, found))
+        work = queue(opened.database)
     if as_json:
         answer(
             {
@@ -74,6 +78,7 @@ def pending(ledger: Ledger, as_json: Json = False) -> None:
                     for one in found
                 ],
                 "open": idle,
+                "work": [asdict(one) for one in work],
             }
         )
         return
@@ -107,11 +112,28 @@ def pending(ledger: Ledger, as_json: Json = False) -> None:
         tell(f"  {way}")
     for line in lacking:
         tell(line)
-    for run in idle:
+    for one in work:
+        if one.state != "waiting" or one.attempts:
+            tell(f"run {one.run} of {shown(one.project, 60)} {_queued(one)}")
+    queued = {one.run for one in work}
+    for run in (one for one in idle if one not in queued):
         way = command("run", "PROJECT", "--ledger", ledger, "--resume", run)
         tell(f"run {run} is open; go on with: {way}")
-    if not found and not idle:
+    if not found and not idle and not work:
         tell("nothing waits")
+
+
+def _queued(one: Work) -> str:
+    """How a run stands in the queue."""
+    span = "" if one.left is None else str(timedelta(seconds=max(0, round(one.left))))
+    if one.state == "ready":
+        return "is in the queue"
+    if one.state == "waiting":
+        why = shown(one.note or "", 300)
+        return f"could not be carried, tried again in {span}: {why}"
+    if one.left is not None and one.left < 0:
+        return f"is left by {shown(one.worker or '', 120)}, which let its lease run out"
+    return f"is held by {shown(one.worker or '', 120)} for {span} unless it renews that"
 
 
 @plainly

@@ -169,6 +169,10 @@ class Database(ABC):
         """Keep away whoever would make a ledger here too, until the transaction ends."""
 
     @abstractmethod
+    def clock(self) -> sa.ColumnElement[int]:
+        """The time by which leases are counted, in microseconds since 1970 UTC."""
+
+    @abstractmethod
     def places(self, connection: sa.Connection, runs: Collection[bytes]) -> dict[bytes, Any]:
         """Of each of these runs that is here: its number, and the number of its last event."""
 

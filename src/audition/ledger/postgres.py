@@ -172,6 +172,11 @@ class Postgres(Database):
         """Wait for whoever makes one at this moment."""
         connection.exec_driver_sql(_MAKING)
 
+    def clock(self) -> sa.ColumnElement[int]:
+        """The server's, at this moment of a transaction."""
+        seconds = sa.extract("epoch", sa.func.clock_timestamp())
+        return sa.cast(seconds * 1_000_000, sa.BigInteger)
+
     def places(self, connection: sa.Connection, runs: Collection[bytes]) -> dict[bytes, Any]:
         """In one query."""
         found = connection.exec_driver_sql(_PLACES, (list(runs),)) if runs else ()

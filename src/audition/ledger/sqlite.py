@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from audition.ledger.database import MAX_CONTENT, Database, LedgerError, Row, Shape, schema
+from audition.step import now
 
 MOUNTS = Path("/proc/self/mountinfo")
 """Where Linux says what is mounted where."""
@@ -109,6 +110,10 @@ class Sqlite(Database):
 
     def alone(self, connection: sa.Connection) -> None:
         """Whoever writes is."""
+
+    def clock(self) -> sa.ColumnElement[int]:
+        """This machine's."""
+        return sa.literal(now(), sa.BigInteger)
 
     def places(self, connection: sa.Connection, runs: Collection[bytes]) -> dict[bytes, Any]:
         """As many at a time as one query takes."""

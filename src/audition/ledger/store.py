@@ -106,7 +106,8 @@ class SqlLedger:
     """
 
     def __init__(self, database: Database, origin: str, signer: PrivateKey | None) -> None:
-        self._database = database
+        self.database = database
+        """Where it is."""
         self._engine = database.engine
         self._glances = database.glances
         self._fetch, self._grow, self._sign = map(database.sql, (_FETCH, _GROW, _SIGN))
@@ -124,7 +125,7 @@ class SqlLedger:
         self._lost: dict[RunId, LedgerError] = {}
         self._unheard: dict[RunId, LedgerError] = {}
         self._connection: sa.Connection | None = None
-        self._database.check_stands()
+        self.database.check_stands()
         self.origin = origin
         """Name of this ledger in its checkpoints."""
 
@@ -295,10 +296,10 @@ class SqlLedger:
         return error
 
     def _write(self, group: _Group) -> None:
-        with self._database.plainly():
-            self._database.check_writable()
+        with self.database.plainly():
+            self.database.check_writable()
             if self._connection is None:
-                self._connection = self._database.writer()
+                self._connection = self.database.writer()
             connection = self._connection
             written = None
             try:
@@ -310,7 +311,7 @@ class SqlLedger:
                     connection.close()
                 if written is None or not written.rows or not self._stands(written.rows):
                     raise
-            self._database.check_stands()
+            self.database.check_stands()
             self._frontier, self._known = written.frontier, written.known
             if written.new == len(group.contents):  # of one that was there it may be redacted
                 for name, (_, data) in group.contents.items():
@@ -318,10 +319,10 @@ class SqlLedger:
 
     def _fill(self, connection: sa.Connection, group: _Group) -> _Written:
         """Do all that a group's transaction does, but for its end."""
-        size, peaks = connection.exec_driver_sql(self._database.edge).one()
+        size, peaks = connection.exec_driver_sql(self.database.edge).one()
         if size < self._frontier.size:
             raise LedgerError(
-                f"{self._database.short}: {size} events, where there were {self._frontier.size}; "
+                f"{self.database.short}: {size} events, where there were {self._frontier.size}; "
                 "put back the newer copy"
             )
         if not size or (size, peaks) != (self._frontier.size, b"".join(self._frontier.peaks)):
@@ -333,9 +334,9 @@ class SqlLedger:
         new = 0
         if group.contents:
             kept = [(name, *content) for name, content in group.contents.items()]
-            new = self._database.keep(connection, kept)
+            new = self.database.keep(connection, kept)
         if rows:
-            self._database.append(connection, rows)
+            self.database.append(connection, rows)
             grown = (frontier.size, b"".join(frontier.peaks))
             connection.exec_driver_sql(self._grow, grown)
             if self._signer is not None:
@@ -359,14 +360,14 @@ class SqlLedger:
         until, pause = time.monotonic() + PATIENCE, 0.05
         while True:
             try:
-                with self._database.writer() as connection, connection.begin():
-                    connection.exec_driver_sql(self._database.edge)  # whoever commits ends first
+                with self.database.writer() as connection, connection.begin():
+                    connection.exec_driver_sql(self.database.edge)  # whoever commits ends first
                     there = connection.execute(query).scalars().all()
                 return [bytes(leaf) for leaf in there] == [row[3] for row in rows]
             except DBAPIError:
                 if time.monotonic() + pause > until:
                     raise LedgerError(
-                        f"{self._database.short}: the connection was lost during a commit and "
+                        f"{self.database.short}: the connection was lost during a commit and "
                         "nobody answers: whether it was written is not known; resume when the "
                         "database is back"
                     ) from None
@@ -420,7 +421,7 @@ class SqlLedger:
     ) -> dict[RunId, tuple[int | None, int]]:
         """Each run's number in this database, if it has one, and that of its next event."""
         names = {run: bytes.fromhex(run) for run in runs}
-        found = self._database.places(connection, names.values()) if names else {}
+        found = self.database.places(connection, names.values()) if names else {}
         places: dict[RunId, tuple[int | None, int]] = {}
         for run, name in names.items():
             number, last = found.get(name, (None, None))
@@ -444,8 +445,8 @@ class SqlLedger:
         """
 
         def delete() -> bool:
-            self._database.check_writable()
-            writing, database = self._database.writer(), self._database.plainly()
+            self.database.check_writable()
+            writing, database = self.database.writer(), self.database.plainly()
             with self._pen, database, writing as connection, connection.begin():
                 gone = connection.execute(
                     sa.update(contents_table)
@@ -454,7 +455,7 @@ class SqlLedger:
                     .values(data=None, salt=None)
                 )
                 found = gone.rowcount > 0
-            self._database.purge()
+            self.database.purge()
             return found
 
         try:
@@ -477,7 +478,7 @@ class SqlLedger:
         for group in (self._group, self._writing):
             if group is not None and name in group.contents:
                 return group.contents[name][1]
-        with self._database.plainly(), self._glances.connect() as connection:
+        with self.database.plainly(), self._glances.connect() as connection:
             row = connection.exec_driver_sql(self._fetch, (name,)).one_or_none()
         if row is None:
             raise LedgerError(f"content {content[:12]}… is missing from the ledger")
@@ -495,9 +496,9 @@ class SqlLedger:
     def read(self, run: RunId, after: int = -1) -> Iterator[Event]:
         """The committed events of a run with `seq > after`, in order, a page at a time."""
         while True:
-            with self._database.plainly(), self._glances.connect() as connection:
+            with self.database.plainly(), self._glances.connect() as connection:
                 found = (bytes.fromhex(run), after)
-                page = connection.exec_driver_sql(self._database.sql(_READ), found).all()
+                page = connection.exec_driver_sql(self.database.sql(_READ), found).all()
             for (data,) in page:
                 if data is None:
                     raise LedgerError(f"run {run}, event {after + 1}: it was moved out of here")
@@ -512,7 +513,7 @@ class SqlLedger:
 
     def runs(self) -> list[RunId]:
         """Every run, oldest first; the register of keys is none."""
-        with self._database.plainly(), self._glances.connect() as connection:
+        with self.database.plainly(), self._glances.connect() as connection:
             found = connection.execute(sa.select(runs_table.c.name).order_by(runs_table.c.id))
             return [name.hex() for (name,) in found if name.hex() != REGISTER]
 
@@ -524,13 +525,13 @@ class SqlLedger:
     @property
     def size(self) -> int:
         """Number of committed events."""
-        with self._database.plainly(), self._glances.connect() as connection:
+        with self.database.plainly(), self._glances.connect() as connection:
             return connection.execute(sa.select(ledger_table.c.size)).scalar_one()
 
     def checkpoint(self) -> str | None:
         """The newest checkpoint, as a signed note; None if there is none."""
         query = sa.select(checkpoints_table.c.note).order_by(checkpoints_table.c.size.desc())
-        with self._database.plainly(), self._glances.connect() as connection:
+        with self.database.plainly(), self._glances.connect() as connection:
             return connection.execute(query.limit(1)).scalar()
 
     def inclusion(self, index: int, size: int) -> list[bytes]:
@@ -551,7 +552,7 @@ class SqlLedger:
 
     def _stream(self, query: sa.Select[Any]) -> Iterator[Any]:
         paged = query.execution_options(yield_per=500)
-        database = self._database.plainly()
+        database = self.database.plainly()
         with database, self._engine.connect() as connection, connection.execute(paged) as rows:
             yield from rows
 
