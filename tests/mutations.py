@@ -1484,7 +1484,8 @@ def main(arguments: Sequence[str]) -> int:
     for one in chosen:
         mutated(PACKAGE, one)
     files = sorted({(one.guarantee, one.test) for one in chosen})
-    whole = [Mutation(number, "", (), test) for number, test in files]
+    every = tuple({name: None for one in chosen for name in one.every})
+    whole = [Mutation(number, "", (), test, every) for number, test in files]
     hints: dict[str, str] = {} if given.afresh else json.loads(HINTS.read_text())
     with ThreadPoolExecutor(given.jobs) as workers:
         outcomes = list(workers.map(lambda one: tried(one, hints), [*reversed(whole), *chosen]))
@@ -1558,7 +1559,8 @@ def judged(
         return "BROKEN", "there is no such test"
     report = folder / "report.xml"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    chosen = [f"{tests[0]}::{name}" for name in mutation.every] or ["-x", *map(str, tests)]
+    chosen = ["-m", "", *(f"{tests[0]}::{name}" for name in mutation.every)]
+    chosen = chosen if mutation.every else ["-x", *map(str, tests)]
     try:
         done = subprocess.run(
             [*command, f"--basetemp={folder}/tests", f"--junit-xml={report}", *chosen],
@@ -1566,7 +1568,7 @@ def judged(
             env=os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=SECONDS + 10 * len(mutation.every),
         )
     except subprocess.TimeoutExpired:
         return "BROKEN", f"no end within {SECONDS} s"

@@ -39,6 +39,7 @@ import audition.verify
 from audition.act import perform
 from audition.ledger import Journal, PrivateKey, RegisterError, SqlLedger, enrol
 from audition.ledger.events import MomentSealed, TicketIssued
+from audition.loop import WORKER
 from audition.loop import run as carry
 from audition.project import Project
 from audition.step import (
@@ -53,10 +54,14 @@ from audition.step import (
     parse_proposal,
 )
 from audition.waiting import answer, awaited, settle
+from audition.worker import Carrying, work
 from rehearsal import Note, Says
 
 OPERATOR = PrivateKey("operator", bytes(range(1, 33)))
 ANN = PrivateKey("ann", bytes(range(2, 34)))
+LEASE = 1.0
+"""Seconds for which a worker holds a run."""
+
 PATIENCE = 60
 """Seconds after which a process is taken to hang."""
 
@@ -77,7 +82,8 @@ class Order:
     plan: str = "plain"
     do: str = "carry"
     """`carry` each run until it ends or waits, `answer` what a person is asked, `settle` what is in
-    doubt, `recover`: all of it until each run has ended; `replay` a ticket, `cancel` each run."""
+    doubt, `recover`: all of it until each run has ended; `replay` a ticket, `cancel` each run;
+    `work` as a worker does until a run was put down, or `work till idle`."""
     step: int = 1
     """Of runs that are cancelled, how many more places each passes where it waits."""
     at: tuple[str, int] = ("", 1)
@@ -207,6 +213,9 @@ async def _done(order: Order, wire: Wire) -> list[tuple[RunId, str]]:
     ledger = Ledger.open(order.where, signer=OPERATOR).watched(wire)
     with ledger, _transactions(ledger), anyio.fail_after(PATIENCE):
         stands: list[tuple[RunId, str]] = []
+        if order.do.startswith("work"):
+            await _worked(order, wire, ledger, stands)
+            return stands
         async with anyio.create_task_group() as tasks:
             for run in order.runs:
                 tasks.start_soon(_one, order, wire, ledger, run, stands)
@@ -232,6 +241,22 @@ async def _one(
             stands.append((run, result.waits_for or result.status))
         case _:
             stands.append((run, await recovered(order, wire, ledger, run)))
+
+
+async def _worked(
+    order: Order, wire: Wire, ledger: Ledger, stands: list[tuple[RunId, str]]
+) -> None:
+    """Carry what is in the queue as a worker does."""
+    stop, idle = anyio.Event(), order.do.endswith("idle")
+
+    def tell(one: Carrying) -> None:
+        how = (one.result.waits_for or one.result.status) if one.result else one.why
+        if how != WORKER:  # put down because its lease ran out, and claimed again
+            stands.append((one.run, how))
+            stop.set()
+
+    project = _project(order, wire, order.runs[0])
+    await work([project], ledger, lease=LEASE, until_idle=idle, stop=stop, tell=tell)
 
 
 async def recovered(order: Order, wire: Wire, ledger: Ledger, run: RunId) -> str:

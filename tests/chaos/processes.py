@@ -11,6 +11,7 @@ from disk import shim
 from fault import Fault
 from world import World
 
+ANEW = "a run is begun anew whoever takes it up"
 TWICE = "two may write the same place"
 SWALLOWED = "a commit that failed is believed"
 AGAIN = "an act that was begun is begun again"
@@ -194,7 +195,7 @@ PROCESSES = (
     Fault(
         "interrupted (SIGINT) before an act's start is durable",
         signalled(signal.SIGINT, BEFORE),
-        (AGAIN,),
+        (ANEW,),
     ),
     Fault("interrupted (SIGINT) during an act", signalled(signal.SIGINT, "acting"), (AGAIN,)),
     Fault("told to end (SIGTERM) during an act", signalled(signal.SIGTERM, "acting"), (AGAIN,)),

@@ -13,11 +13,12 @@ from network import NETWORK
 from performers import PERFORMERS
 from processes import PROCESSES
 from storage import STORAGE
+from workers import WORKERS
 from world import World, starter
 
 from rehearsal import no_box
 
-FAULTS = (*KILLS, *PROCESSES, *STORAGE, *PERFORMERS, *NETWORK)
+FAULTS = (*KILLS, *PROCESSES, *STORAGE, *PERFORMERS, *WORKERS, *NETWORK)
 CASES = [
     pytest.param(
         fault,

@@ -6,6 +6,7 @@ can happen. Some are the database's own to ward off, and name none.
 
 from __future__ import annotations
 
+from kills import KILLS
 from test_faults import CASES
 
 from mutations import Edit, Mutation
@@ -18,7 +19,7 @@ def without(what: str, *edits: tuple[str, str, str]) -> Mutation:
     every = tuple(
         f"test_nothing_is_lost_and_nothing_done_twice[{case.id}]"
         for case in CASES
-        if what in case.values[0].without and case.values[0].quick
+        if what in case.values[0].without and (case.values[0].quick or case.values[0] in KILLS)
     )
     return Mutation(9, what, tuple(Edit(*edit) for edit in edits), TEST, every)
 
@@ -95,6 +96,15 @@ WEAKENINGS = (
             "    if seconds is not None and seconds <= 0:\n",
             "    if False:\n",
         ),
+    ),
+    # a worker's
+    without(
+        "what a dead worker held is held for ever",
+        ("ledger/claims.py", 'work.state == "held", work.until < clock', 'work.state == "lost"'),
+    ),
+    without(
+        "a claim keeps nobody away",
+        ("ledger/claims.py", '                state="held",\n', '                state="ready",\n'),
     ),
     # durable
     without(

@@ -333,9 +333,9 @@ class World:
             ]
 
     @contextmanager
-    def opened(self) -> Iterator[SqlLedger]:
+    def opened(self, *, create: bool = False) -> Iterator[SqlLedger]:
         """The ledger, in this process."""
-        with SqlLedger.open(self.whole, signer=OPERATOR, create=False) as ledger:
+        with SqlLedger.open(self.whole, signer=OPERATOR, create=create) as ledger:
             yield ledger
 
     def _surfaced(self, rows: list[Row]) -> None:
