@@ -13,6 +13,7 @@ from network import NETWORK
 from performers import PERFORMERS
 from processes import PROCESSES
 from storage import STORAGE
+from table import table
 from workers import WORKERS
 from world import World, starter
 
@@ -62,3 +63,8 @@ def test_nothing_is_lost_and_nothing_done_twice(world: World, fault: Fault) -> N
     fault.play(world)
     if fault.judged:
         world.judged()
+
+
+def test_the_page_lists_every_fault_and_its_defences() -> None:
+    page = Path(__file__).parents[2] / "docs" / "durability.md"
+    assert page.read_text().endswith("\n".join(table(FAULTS)) + "\n")
