@@ -158,15 +158,14 @@ class Ledger(SqlLedger):
         self._told: dict[RunId, list[tuple[RunId, int, Digest]]] = defaultdict(list)
         return self
 
-    def forget(self, run: RunId) -> None:
-        """A run is taken up anew; what was staged of it and not committed is not told of."""
-        self._told.pop(run, None)
-
     def stage(self, event: Event) -> Digest:
         self.newest = event.body.kind
         self.wire.instant(f"stage {event.body.kind}")
         leaf = super().stage(event)
-        self._told[event.run].append((event.run, event.seq, leaf))
+        told = self._told[event.run]
+        while told and told[-1][1] >= event.seq:  # staged before, and never committed
+            told.pop()
+        told.append((event.run, event.seq, leaf))
         return leaf
 
     async def commit(self, run: RunId | None = None) -> Receipt:
@@ -230,7 +229,7 @@ async def _one(
             wire.instant("answering")
             await _answered(order, ledger, run)
         case "settle":
-            await _settled(order, ledger, run)
+            await settled(order, ledger, run)
         case "replay":
             await _replayed(order, wire, ledger, run)
         case "cancel":
@@ -268,7 +267,7 @@ async def recovered(order: Order, wire: Wire, ledger: Ledger, run: RunId) -> str
             case "":
                 return result.status
             case "settle":
-                await _settled(order, ledger, run)
+                await settled(order, ledger, run)
             case _:
                 await _answered(order, ledger, run)
 
@@ -282,11 +281,11 @@ async def _answered(order: Order, ledger: Ledger, run: RunId) -> None:
     await answer(ledger, run, Says(0.0, name="ann"), key=key)
 
 
-async def _settled(order: Order, ledger: Ledger, run: RunId) -> None:
+async def settled(order: Order, ledger: Ledger, run: RunId) -> None:
     """Say of an act in doubt what the log of the acts says."""
     (asked,) = (one for one in awaited(ledger, run) if one.for_whom == "settle")
     assert isinstance(asked.proposal, Act)
-    happened = line_of(asked.proposal) in Note(order.folder / "acts").lines
+    happened = line_of(asked.proposal, run) in Note(order.folder / "acts").lines
     await settle(ledger, run, happened=happened, by="tester")
 
 

@@ -45,10 +45,10 @@ def due(plan: str, run: str) -> list[str]:
     return [f"{run} {word}" for word in words]
 
 
-def line_of(act: Act) -> str:
-    """What an act writes."""
+def line_of(act: Act, run: str) -> str:
+    """What an act of a run writes."""
     said = act.arguments.get("text") or str(act.arguments["command"]).split("'")[1]
-    return str(said)
+    return f"{run} {said}" if act.tool == "note" else str(said)
 
 
 def planned(
@@ -64,12 +64,12 @@ def planned(
         plan: `plain`, `asked` (a person judges), `signed` (a person signs), `replaced` (a critic
             puts another act in an act's place), `several` (further candidates), `planted`.
         folder: where the log is.
-        run: the run, which its acts name.
+        run: the run.
         instant: is told of each instant.
         remote: an executor's process that is to perform; a shell command there writes the line.
     """
     sees = {Evidence.PROPOSAL} | ({Evidence.CANDIDATES} if plan == "several" else set())
-    critic = Says(lambda view: _judgement(critic, view, plan, run, instant), sees=frozenset(sees))
+    critic = Says(lambda view: _judgement(critic, view, plan, instant), sees=frozenset(sees))
     auditors: list[Auditor] = [red(), critic]
     gate: Any = sequential(threshold("red", reject_at=0.5), threshold("critic", reject_at=0.5))
     more: dict[str, Any] = {}
@@ -90,7 +90,7 @@ def planned(
         tool = Remote(RemoteSetup.model_validate(remote), "shell")
     return project(
         folder,
-        thinker=Thinks(run, instant, remote is not None),
+        thinker=Thinks(instant, run if remote is not None else None),
         auditors=auditors,
         executors=[tool],
         gate=gate,
@@ -114,8 +114,7 @@ class Thinks:
     name = "thinks"
     stateless = True
 
-    def __init__(self, run: str, instant: Instant, remote: bool) -> None:
-        self._run = run
+    def __init__(self, instant: Instant, remote: str | None) -> None:
         self._instant = instant
         self._remote = remote
 
@@ -125,13 +124,13 @@ class Thinks:
         done = await box.run(("sh", "-c", f"echo {word} >> kept; cat kept"))
         proposal: Proposal = Finish(answer=done.stdout.decode())
         if word < len(WORDS):
-            proposal = self._act(f"{self._run} {WORDS[word]}")
+            proposal = self._act(WORDS[word])
         return Thought(content=f"thought {word}", calls=(done,), proposal=proposal)
 
-    def _act(self, line: str) -> Act:
-        if not self._remote:
-            return note(line)
-        command = f". ./before; echo '{line}' >> acts; . ./after"
+    def _act(self, word: str) -> Act:
+        if self._remote is None:
+            return note(word)
+        command = f". ./before; echo '{self._remote} {word}' >> acts; . ./after"
         return Act(tool="shell", arguments={"command": command})
 
 
@@ -143,16 +142,17 @@ class Acts(Note):
         self._instant = instant
 
     async def act(self, ticket: Ticket) -> Outcome:
+        assert isinstance(ticket.act, Act)
         self._instant("acting")
-        outcome = await super().act(ticket)
+        self.write(line_of(ticket.act, ticket.run))
         self._instant("acted")
-        return outcome
+        return Outcome(status="done", output="written")
 
 
-def _judgement(critic: Says, view: View, plan: str, run: str, instant: Instant) -> Any:
+def _judgement(critic: Says, view: View, plan: str, instant: Instant) -> Any:
     instant("judging")
-    first = view.proposal == note(f"{run} one")
-    words = Words(replacement=note(f"{run} one, better")) if plan == "replaced" and first else None
+    first = view.proposal == note("one")
+    words = Words(replacement=note("one, better")) if plan == "replaced" and first else None
     return critic.verdict(view, score=0.0, words=words)
 
 

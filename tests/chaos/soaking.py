@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,14 @@ from typing import Any
 import numpy as np
 import psycopg
 from driver import Order
+from plans import planned
 from share import share
 from world import Process, World, starter
 
-from audition.ledger.events import ActSettled
+from audition.ledger import LedgerError
+from audition.ledger.claims import submit
+from audition.ledger.events import ActSettled, RunClosed
+from audition.opening import identity
 from servers.postgres import serving
 from servers.wire import Wire
 
@@ -61,8 +65,8 @@ def main(arguments: list[str]) -> int:
             wire = Wire(world.server.port)
             ends.callback(wire.close)
             world.where = f"postgresql://audition@127.0.0.1:{wire.port}/{world.name}"
-        soak = Soak(world, wire, given.runs // given.workers, random.Random(given.seed))
-        told = soak.run(given.minutes * 60, given.workers)
+        soak = Soak(world, wire, given.runs, given.workers, random.Random(given.seed))
+        told = soak.run(given.minutes * 60)
     print(json.dumps(vars(given) | told))
     return 0 if told["ok"] else 1
 
@@ -71,28 +75,31 @@ class Soak:
     """Workers, what is done to them, and what came of it."""
 
     def __init__(
-        self, world: World, wire: Wire | None, at_once: int, chance: random.Random
+        self, world: World, wire: Wire | None, runs: int, workers: int, chance: random.Random
     ) -> None:
-        self.world, self.wire, self.at_once, self.chance = world, wire, at_once, chance
-        self.workers: list[Process] = []
+        self.world, self.wire, self.chance = world, wire, chance
+        self.runs, self.at_once = runs, -(-runs // workers)
+        self.workers: list[Process] = [self._worker() for _ in range(workers)]
         self.faults: Counter[str] = Counter()
         self.stands: dict[str, str] = {}
+        """Of each run that was put into the queue, what was heard of it last."""
         self.samples: list[tuple[float, float, float]] = []
         """Seconds, bytes of memory and file handles of the worker that is spared."""
 
-    def run(self, seconds: float, workers: int) -> dict[str, Any]:
+    def run(self, seconds: float) -> dict[str, Any]:
         """Let it go on for so long, then judge."""
         begun = time.monotonic()
-        self.workers = [self._worker(()) for _ in range(workers)]
         due = begun + EVERY
         while (now := time.monotonic()) < begun + seconds:
-            time.sleep(TICK)
             self._listen()
+            self._queue()
             self.samples.append((now - begun, *_held(self.workers[0].pid)))
             if now > due:
                 due = now + self.chance.expovariate(1 / EVERY)
                 self._disturb()
-        (self.world.folder / "stop").touch()
+            time.sleep(TICK)
+        for worker in self.workers:
+            worker.signal(signal.SIGTERM)
         for worker in self.workers:
             worker.ended()
         self._listen()
@@ -111,13 +118,12 @@ class Soak:
         fault()
 
     def kill(self) -> None:
-        """A worker is killed; another takes up what it had begun."""
+        """A worker is killed, and another started."""
         place = self.chance.randrange(1, len(self.workers))
         gone = self.workers[place]
         gone.kill()
         self._listen()
-        left = [run for run, stands in gone.stands.items() if stands == "begun"]
-        self.workers[place] = self._worker(tuple(left))
+        self.workers[place] = self._worker()
 
     def freeze(self) -> None:
         """A worker is stopped for a while."""
@@ -177,26 +183,38 @@ class Soak:
 
     # ---------------------------------------------------------------- workers
 
-    def _worker(self, begun: tuple[str, ...]) -> Process:
-        order = Order(self.world.where, self.world.folder, begun, step=self.at_once)
+    def _worker(self) -> Process:
+        order = Order(self.world.where, self.world.folder, (), step=self.at_once)
         worker = Process(self.world.starts, order, share)
-        worker.stands |= dict.fromkeys(begun, "begun")
         self.world.processes.append(worker)
         return worker
+
+    def _queue(self) -> None:
+        """Put new runs into the queue where old ones have ended."""
+        missing = self.runs - sum(stands != "finished" for stands in self.stands.values())
+        new = [f"{self.chance.getrandbits(128):032x}" for _ in range(missing)]
+        project = planned("plain", self.world.folder, "")
+        with suppress(LedgerError), self.world.opened(create=True) as ledger:
+            if new:
+                submit(ledger.database, new, project.name, identity(project, ledger))
+                self.stands |= dict.fromkeys(new, "queued")
 
     def _listen(self) -> None:
         for worker in self.workers:
             worker.listen()
             self.stands |= worker.stands
+            worker.stands.clear()
 
     def _judged(self) -> dict[str, Any]:
         """Carry what is left to its end, and see that all adds up."""
         world, why = self.world, ""
         world.where = world.whole
-        world.runs = sorted(self.stands)
-        left = [run for run, stands in self.stands.items() if stands == "begun"]
+        rows = world.rows()
+        world.runs = sorted({*self.stands, *(row.run for row in rows)})
+        closed = {row.run for row in rows if isinstance(row.event.body, RunClosed)}
+        left = [run for run in world.runs if run not in closed]
         try:
-            world.kept(world.rows())
+            world.kept(rows)
             if left:
                 last = Process(world.starts, replace(self._order(), runs=tuple(left), do="recover"))
                 world.processes.append(last)

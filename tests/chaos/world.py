@@ -370,7 +370,7 @@ class World:
                 match row.event.body:
                     case TicketIssued(ticket=ticket, proposal=proposal):
                         act = parse_proposal(ledger.get(proposal))
-                        issued[ticket] = line_of(act) if isinstance(act, Act) else ""
+                        issued[ticket] = line_of(act, row.run) if isinstance(act, Act) else ""
                     case kind(ticket=ticket) as body if says(body):
                         found.append(issued[ticket])
                     case _:
