@@ -1,6 +1,7 @@
 """Removes each guard of each guarantee in turn, and requires that the guarantee's test then fails.
 
     python tests/mutations.py [--only 2 9] [--named TEXT] [--jobs 2] [--json] [--afresh]
+    python tests/mutations.py --suite chaos [--named TEXT] [--jobs 2] [--json]
 
 A mutation is a small edit in a copy of the package; its text must be there exactly once, or the
 script fails loudly, so that a guard which moves takes its mutation along. A test counts as failing
@@ -10,6 +11,9 @@ on a copy in which nothing was changed.
 Which test noticed last time stands in `mutations.json`, and is tried first: a hint, which saves the
 time of the others where it is right and decides nothing where it is wrong. `--afresh` tries without
 hints and writes them anew.
+
+The suite `chaos` removes the defences against faults (`chaos/weakenings.py`); there every test that
+is named must fail, each fault's own.
 """
 
 from __future__ import annotations
@@ -54,6 +58,8 @@ class Mutation:
     edits: tuple[Edit, ...]
     test: str = ""
     """The file of tests that must notice, where it is not one of the guarantee's own."""
+    every: tuple[str, ...] = ()
+    """Tests of that file, all of which must notice; none: any test of it."""
 
     @property
     def tests(self) -> list[Path]:
@@ -1773,6 +1779,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", type=int, nargs="*", help="guarantees to look at")
     parser.add_argument("--named", default="", help="text in the names of those to look at")
+    parser.add_argument("--suite", choices=["guarantees", "chaos"], default="guarantees")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--afresh", action="store_true", help="no hints; write them anew")
@@ -1780,13 +1787,14 @@ def main(arguments: Sequence[str]) -> int:
     begun = time.monotonic()
     chosen = [
         one
-        for one in MUTATIONS
+        for one in (chaos() if given.suite == "chaos" else MUTATIONS)
         if (not given.only or one.guarantee in given.only) and given.named in one.without
     ]
     for one in chosen:
         mutated(PACKAGE, one)
     files = sorted({(one.guarantee, one.test) for one in chosen})
-    whole = [Mutation(number, "", (), test) for number, test in files]
+    every = tuple({name: None for one in chosen for name in one.every})
+    whole = [Mutation(number, "", (), test, every) for number, test in files]
     hints: dict[str, str] = {} if given.afresh else json.loads(HINTS.read_text())
     with ThreadPoolExecutor(given.jobs) as workers:
         outcomes = list(workers.map(lambda one: tried(one, hints), [*reversed(whole), *chosen]))
@@ -1805,6 +1813,15 @@ def main(arguments: Sequence[str]) -> int:
             print(f"{one.guarantee:>2}  {one.result:<8}  {one.seconds:5.1f} s  {what}  {one.by}")
         print(summary)
     return 1 if bad else 0
+
+
+def chaos() -> tuple[Mutation, ...]:
+    """The weakenings of the suite of faults."""
+    sys.path[:0] = [str(TESTS), str(TESTS / "chaos")]
+    sys.modules.setdefault("mutations", sys.modules[__name__])
+    from weakenings import WEAKENINGS
+
+    return WEAKENINGS
 
 
 def mutated(package: Path, mutation: Mutation) -> dict[Path, str]:
@@ -1850,15 +1867,17 @@ def judged(
     if not tests:
         return "BROKEN", "there is no such test"
     report = folder / "report.xml"
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    chosen = ["-m", "", *(f"{tests[0]}::{name}" for name in mutation.every)]
+    chosen = chosen if mutation.every else ["-x", *map(str, tests)]
     try:
         done = subprocess.run(
-            [*command, f"--basetemp={folder}/tests", f"--junit-xml={report}", *map(str, tests)],
+            [*command, f"--basetemp={folder}/tests", f"--junit-xml={report}", *chosen],
             cwd=TESTS.parent,
             env=os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=SECONDS + 10 * len(mutation.every),
         )
     except subprocess.TimeoutExpired:
         return "BROKEN", f"no end within {SECONDS} s"
@@ -1871,8 +1890,10 @@ def judged(
         if done.returncode == 0 and skipped < len(cases):
             return "passed", f"[{len(cases)} tests, {skipped} skipped]"
         return "BROKEN", done.stdout.strip()[-300:]
+    if passed := [one.get("name") for one in cases if mutation.every and not _noticed(one)]:
+        return "SURVIVED", f"{len(passed)} of {len(cases)}: {passed[0]}"
     if done.returncode == 1 and failed:
-        return "caught", failed[0]
+        return "caught", f"by {len(failed)}, all" if mutation.every else failed[0]
     if done.returncode == 0:
         return "SURVIVED", ""
     return "BROKEN", done.stdout.strip()[-300:]
@@ -1881,6 +1902,11 @@ def judged(
 def _name(case: ElementTree.Element) -> str:
     """A test as pytest takes it, in the folder of its file."""
     return f"{case.get('classname', '').rpartition('.')[2]}.py::{case.get('name')}"
+
+
+def _noticed(case: ElementTree.Element) -> bool:
+    """Whether a test failed, or could not be tried here."""
+    return _asserted(case) or case.find("skipped") is not None
 
 
 def _asserted(case: ElementTree.Element) -> bool:

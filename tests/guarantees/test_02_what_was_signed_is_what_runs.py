@@ -200,6 +200,14 @@ def test_one_key_signs_for_one_person(tmp_path: Path, ledger: SqlLedger) -> None
     assert kinds(ledger, RUN) == before
 
 
+def test_an_enrolment_that_is_refused_revokes_nothing(ledger: SqlLedger) -> None:
+    enrolled(ledger, "ann")
+    with pytest.raises(RegisterError, match="this key was enrolled before"):
+        enrolled(ledger, "ann")
+    anyio.run(ledger.commit)
+    assert read_register(ledger).active["ann"].key == str(KEYS["ann"].public)
+
+
 def test_nobody_signs_what_they_put_there(tmp_path: Path, ledger: SqlLedger) -> None:
     enrolled(ledger)
     judged = signing(tmp_path)

@@ -599,6 +599,48 @@ async def test_a_locked_ledger_is_said(tmp_path: Path) -> None:
         await ledger.commit(RUN)
 
 
+@pytest.mark.parametrize("put_back", [False, True])
+async def test_a_commit_to_a_file_that_no_longer_stands_there_gives_no_receipt(
+    tmp_path: Path, put_back: bool
+) -> None:
+    with SqlLedger.open(tmp_path / "l.db") as ledger:
+        ledger.stage(event(0))
+        await ledger.commit(RUN)
+        (tmp_path / "l.db").rename(tmp_path / "taken")
+        if put_back:
+            (tmp_path / "l.db").write_bytes((tmp_path / "taken").read_bytes())
+        ledger.stage(event(1))
+        with pytest.raises(LedgerError, match=r"^l\.db: the file was taken away or replaced"):
+            await ledger.commit(RUN)
+
+
+async def test_a_ledger_that_has_become_shorter_is_written_no_more(tmp_path: Path) -> None:
+    with SqlLedger.open(tmp_path / "l.db") as ledger:
+        for seq in range(3):
+            ledger.stage(event(seq))
+        await ledger.commit(RUN)
+        database = sqlite3.connect(tmp_path / "l.db")
+        database.execute("UPDATE ledger SET size = 2")
+        database.execute("DELETE FROM events WHERE seq = 2")
+        database.commit()
+        database.close()
+        ledger.stage(event(3))
+        with pytest.raises(LedgerError, match=r"^l\.db: 2 events, where there were 3; put back"):
+            await ledger.commit(RUN)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_folder_that_one_may_not_look_into_is_said(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o700)
+    os.seteuid(65534)
+    try:
+        for create in (True, False):
+            with pytest.raises(LedgerError):
+                SqlLedger.open(tmp_path / "closed" / "l.db", create=create)
+    finally:
+        os.seteuid(0)
+
+
 def test_a_file_that_is_gone_is_said(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="no ledger there"):
         SqlLedger.open(tmp_path / "none.db", create=False)

@@ -42,7 +42,11 @@ class Wire:
         with suppress(OSError):
             while True:
                 client, _ = self._ears.accept()
-                server = socket.create_connection(("127.0.0.1", self._to))
+                try:
+                    server = socket.create_connection(("127.0.0.1", self._to))
+                except OSError:  # it is away for a while
+                    client.close()
+                    continue
                 self._ends += (client, server)
                 lost = threading.Event()
                 for here, there in ((client, server), (server, client)):

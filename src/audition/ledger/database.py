@@ -187,6 +187,14 @@ class Database(ABC):
         """Insert events."""
 
     @abstractmethod
+    def check_stands(self) -> None:
+        """See that what is written still goes where it went when this was asked first.
+
+        Raises:
+            LedgerError: it does not.
+        """
+
+    @abstractmethod
     def purge(self) -> None:
         """Leave no trace, outside the tables, of what was deleted in them.
 

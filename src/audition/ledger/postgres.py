@@ -205,6 +205,9 @@ class Postgres(Database):
                 connection.exec_driver_sql(_APPEND, _columns(some))
                 some, weight = [], 0
 
+    def check_stands(self) -> None:
+        """A server sees to its own files."""
+
     def purge(self) -> None:
         """Give the room of old versions free; the server's log and its copies are not reached."""
         with self.plainly(), self.glances.connect() as connection:

@@ -139,11 +139,10 @@ async def enrol(
     """
     register, journal = _to_change(ledger, operator)
     held = register.active.get(person)
-    if held is not None:
-        _enter(register, journal, _revocation(held, ledger.origin, operator))
     note = enrolment_note(ledger.origin, person, str(key))
-    body = KeyEnrolled(person=person, key=str(key), signature=_signed(note, operator))
-    _enter(register, journal, body)
+    enrolment = KeyEnrolled(person=person, key=str(key), signature=_signed(note, operator))
+    before = () if held is None else (_revocation(held, ledger.origin, operator),)
+    _enter(register, journal, *before, enrolment)
     await journal.commit()
     return _parsed(held) if held is not None else None
 
@@ -173,9 +172,11 @@ def _to_change(ledger: SqlLedger, operator: PrivateKey) -> tuple[Register, Journ
     return register, Journal(ledger, REGISTER, register.length)
 
 
-def _enter(register: Register, journal: Journal, body: KeyEnrolled | KeyRevoked) -> None:
-    register.take(body)
-    journal.log(body)
+def _enter(register: Register, journal: Journal, *bodies: KeyEnrolled | KeyRevoked) -> None:
+    for body in bodies:  # nothing is staged unless all of it may stand
+        register.take(body)
+    for body in bodies:
+        journal.log(body)
 
 
 def _revocation(held: KeyEnrolled, origin: str, operator: PrivateKey) -> KeyRevoked:

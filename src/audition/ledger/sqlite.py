@@ -50,6 +50,8 @@ class Sqlite(Database):
     """A file."""
 
     edge = "SELECT size, peaks FROM ledger"
+    _path: str
+    _stood: tuple[int, int] | None = None
 
     @classmethod
     def at(cls, path: Path, *, create: bool, readonly: bool) -> Self:
@@ -58,7 +60,7 @@ class Sqlite(Database):
         Raises:
             LedgerError: no such file, or one on another machine that is to be written.
         """
-        if path.is_dir() or (not path.exists() and not create):
+        if os.path.isdir(path) or (not os.path.exists(path) and not create):
             raise LedgerError(f"{path}: no ledger there")
         if not readonly and (kind := network(path)):
             raise LedgerError(
@@ -74,11 +76,27 @@ class Sqlite(Database):
         engine = sa.create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
         event.listen(engine, "connect", _prepare)
         event.listen(engine, "begin", _begin)
-        return cls(engine, engine, str(path), path.name)
+        database = cls(engine, engine, str(path), path.name)
+        database._path = os.path.abspath(path)
+        return database
 
     def writer(self) -> sa.Connection:
         """Its transactions take the lock when they begin."""
         return self.engine.connect().execution_options(writes=True)
+
+    def check_stands(self) -> None:
+        """A file that is deleted or replaced can be written to still; nobody will find it."""
+        try:
+            found = os.stat(self._path)
+            stands = found.st_dev, found.st_ino
+        except OSError:
+            stands = None
+        self._stood = self._stood or stands
+        if stands != self._stood:
+            raise LedgerError(
+                f"{self.short}: the file was taken away or replaced, and what is written to it now "
+                "is nowhere; put it back"
+            )
 
     def sql(self, text: str) -> str:
         """As it is."""

@@ -125,6 +125,7 @@ class SqlLedger:
         self._lost: dict[RunId, LedgerError] = {}
         self._unheard: dict[RunId, LedgerError] = {}
         self._connection: sa.Connection | None = None
+        self.database.check_stands()
         self.origin = origin
         """Name of this ledger in its checkpoints."""
 
@@ -310,6 +311,7 @@ class SqlLedger:
                     connection.close()
                 if written is None or not written.rows or not self._stands(written.rows):
                     raise
+            self.database.check_stands()
             self._frontier, self._known = written.frontier, written.known
             if written.new == len(group.contents):  # of one that was there it may be redacted
                 for name, (_, data) in group.contents.items():
@@ -318,6 +320,11 @@ class SqlLedger:
     def _fill(self, connection: sa.Connection, group: _Group) -> _Written:
         """Do all that a group's transaction does, but for its end."""
         size, peaks = connection.exec_driver_sql(self.database.edge).one()
+        if size < self._frontier.size:
+            raise LedgerError(
+                f"{self.database.short}: {size} events, where there were {self._frontier.size}; "
+                "put back the newer copy"
+            )
         if not size or (size, peaks) != (self._frontier.size, b"".join(self._frontier.peaks)):
             self._known.clear()
             self._frontier = Frontier(size, _cut(peaks))
