@@ -982,6 +982,16 @@ MUTATIONS = (
     ),
     without(
         9,
+        "whoever is outside hears of an outcome before it is durable",
+        (
+            "stages.py",
+            '"outside", True):\n            return False',
+            '"outside", True):\n            pass',
+        ),
+        test="run/test_loop.py",
+    ),
+    without(
+        9,
         "an act in doubt is tried again",
         (
             "loop.py",

@@ -15,7 +15,7 @@ from audition.audit import ask, recorded, view, without_words
 from audition.failing import told
 from audition.gate import approves, keys_asked
 from audition.history import LedgerHistory, Pending, Progress, sealed_proposal
-from audition.ledger import Conflict, Journal, PrivateKey, SqlLedger, text
+from audition.ledger import Conflict, Journal, LetGo, PrivateKey, SqlLedger, text
 from audition.ledger.events import ActInDoubt, ActSettled, AuditRecorded
 from audition.plain import shown
 from audition.signoff import enrolled_key
@@ -92,6 +92,8 @@ def waiting(
     for run in ledger.runs():
         try:
             found = list(awaited(ledger, run))
+        except LetGo:  # only what has ended is let go, and that waits for nobody
+            continue
         except Exception as error:  # noqa: BLE001  one run must not hide the others
             (unreadable or _warn)(run, told(error))
         else:

@@ -507,6 +507,8 @@ def test_the_commands_archive_let_go_and_verify(gaps: Path, tmp_path: Path) -> N
     assert "of them new" in said("archive", gaps, folder)
     said("archive", gaps, folder, "--let-go", code=1)  # signed by nobody who is trusted
     assert "let go: " in said("archive", gaps, folder, "--let-go", "--key", key)
+    assert "archived" in said("runs", gaps)
+    assert "let go" not in runner.invoke(app, ["pending", str(gaps)]).output
     assert "lie in an archive" in said("verify", gaps, "--key", key)
     assert "lie in an archive" not in said("verify", gaps, "--key", key, "--archive", folder)
     assert "VERIFIED" in said("verify", folder, "--key", key)

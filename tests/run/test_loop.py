@@ -281,6 +281,36 @@ def test_runs_side_by_side_share_commits_and_nothing_else(
         assert next(bodies(ledger, run, RunClosed)).status == "finished"
 
 
+@pytest.mark.parametrize(
+    ("here", "seconds", "together"), [(True, 0.0, True), (True, 1.0, False), (False, 0.0, False)]
+)
+def test_an_outcome_waits_for_the_next_start_only_where_nobody_outside_hears_of_it(
+    tmp_path: Path,
+    ledger: SqlLedger,
+    monkeypatch: pytest.MonkeyPatch,
+    here: bool,
+    seconds: float,
+    together: bool,
+) -> None:
+    durable: list[set[str]] = []
+
+    class Thinks(Plays):
+        """Thinks here or elsewhere, and notes what of its run was durable when it was asked."""
+
+        outside = not here
+
+        async def think(self, history: History, box: Box) -> Thought:
+            durable.append({event.body.kind for run in ledger.runs() for event in ledger.read(run)})
+            return await super().think(history, box)
+
+    monkeypatch.setattr("audition.stages.QUICK", 0.5 - seconds)  # so every thought is, or none
+    run = carried(project(tmp_path, thinker=Thinks(note("one"), note("two"))), ledger).run
+    assert ["act.finished" in kinds for kinds in durable] == [False, not together, True]
+    assert "act.started" in durable[1]  # that is durable before the act, whoever thinks
+    assert kinds(ledger, run).count("act.finished") == 2
+    assert written(tmp_path) == ["one", "two"]
+
+
 def test_a_slow_auditor_of_one_run_holds_no_other_back(tmp_path: Path, ledger: SqlLedger) -> None:
     order: list[str] = []
     done: list[anyio.Event] = []

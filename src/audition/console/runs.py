@@ -49,7 +49,8 @@ class Summary:
     mode: str
     """`live`, or `record` for one that was reviewed."""
     status: str
-    """How it ended, or `open`; `unreadable` where its events are no run."""
+    """How it ended, or `open`; `archived` where an archive has it, `unreadable` where its events
+    are no run."""
     steps: int
     last: int
     """When its last event was written, in microseconds."""
@@ -145,7 +146,7 @@ def find(ledger: SqlLedger, where: str, named: str) -> RunId:
 
 def summary(ledger: SqlLedger, run: RunId) -> Summary:
     """Where a run stands."""
-    from audition.ledger import LedgerError
+    from audition.ledger import LedgerError, LetGo
     from audition.ledger.events import PlantOpened, RunClosed, RunOpened, StepProposed
 
     project, mode, status, steps, planted, last = "", "", "open", 0, 0, 0
@@ -163,6 +164,8 @@ def summary(ledger: SqlLedger, run: RunId) -> Summary:
                     status = body.status
                 case _:
                     pass
+    except LetGo:
+        status = "archived"
     except LedgerError:
         status = "unreadable"
     return Summary(run, project, mode, status, steps, last)

@@ -8,7 +8,7 @@ from audition.ledger.keys import Keyring, KeyringError
 from audition.ledger.migrating import migrate
 from audition.ledger.note import Checkpoint, NoteError, PrivateKey, PublicKey, read_checkpoint
 from audition.ledger.register import Register, RegisterError, enrol, read_register, revoke
-from audition.ledger.store import Conflict, Redacted, SqlLedger, content_name
+from audition.ledger.store import Conflict, LetGo, Redacted, SqlLedger, content_name
 
 __all__ = [
     "BODIES",
@@ -20,6 +20,7 @@ __all__ = [
     "Keyring",
     "KeyringError",
     "LedgerError",
+    "LetGo",
     "NoteError",
     "PrivateKey",
     "PublicKey",

@@ -68,6 +68,10 @@ class Redacted(LedgerError):
     """The content was deleted on purpose."""
 
 
+class LetGo(LedgerError):
+    """The run has ended and lies in an archive; its bytes are here no more."""
+
+
 @dataclass(slots=True)
 class _Group:
     """What one transaction writes, and what became of it."""
@@ -501,9 +505,7 @@ class SqlLedger:
                 page = connection.exec_driver_sql(self.database.sql(_READ), found).all()
             for (data,) in page:
                 if data is None:
-                    raise LedgerError(
-                        f"run {run}, event {after + 1}: it was let go; its archive has it"
-                    )
+                    raise LetGo(f"run {run}, event {after + 1}: it was let go; its archive has it")
                 try:
                     event = parse_event(data, strict=False)
                 except EventError as error:
@@ -528,7 +530,7 @@ class SqlLedger:
                 page = connection.execute(query.where(index > after)).all()
             for after, data in page:
                 if data is None:
-                    raise LedgerError(f"event {after}: it was let go; its archive has it")
+                    raise LetGo(f"event {after}: it was let go; its archive has it")
                 try:
                     yield after, parse_event(data, strict=False)
                 except EventError as error:
