@@ -108,12 +108,13 @@ class _Worker:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._hear)
             while not self._stop.is_set():
-                self._news = anyio.Event()
+                self._news, idle = anyio.Event(), not self._held
                 patience = 0.0 if until_idle else PATIENCE
-                for held in await self._claimed(self._most - len(self._held), patience):
+                found = await self._claimed(self._most - len(self._held), patience)
+                for held in found:
                     self._held[held.run] = held
                     tasks.start_soon(self._carry, held)
-                if until_idle and not self._held:
+                if until_idle and idle and not found:  # what was put down since is looked at again
                     break
                 with anyio.move_on_after(POLL):
                     await self._news.wait()
