@@ -31,6 +31,10 @@ POLL = 0.5
 """Seconds between looks at the queue while there is room for more."""
 
 
+PATIENCE = 300.0
+"""Seconds for which a worker that carries nothing waits for a database that does not answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Carrying:
     """What a worker did with a run that it claimed."""
@@ -64,7 +68,7 @@ async def work(
         tell: is told of every run that was put down.
 
     Raises:
-        LedgerError: the ledger is of an earlier version, or was lost while nothing was carried.
+        LedgerError: the ledger is of an earlier version, or has not answered for long.
     """
     worker = _Worker(projects, ledger, runs, lease, stop or anyio.Event(), tell)
     async with anyio.create_task_group() as tasks:
@@ -96,7 +100,7 @@ class _Worker:
         self._tell = tell
         self._held: dict[RunId, Held] = {}
         self._gone: set[RunId] = set()
-        self._renewed = _clock()
+        self._renewed = self._answered = _clock()
         self._news = anyio.Event()
 
     async def claim(self, until_idle: bool) -> None:
@@ -104,11 +108,13 @@ class _Worker:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._hear)
             while not self._stop.is_set():
-                self._news = anyio.Event()
-                for held in await self._claimed(self._most - len(self._held)):
+                self._news, idle = anyio.Event(), not self._held
+                patience = 0.0 if until_idle else PATIENCE
+                found = await self._claimed(self._most - len(self._held), patience)
+                for held in found:
                     self._held[held.run] = held
                     tasks.start_soon(self._carry, held)
-                if until_idle and not self._held:
+                if until_idle and idle and not found:  # what was put down since is looked at again
                     break
                 with anyio.move_on_after(POLL):
                     await self._news.wait()
@@ -128,10 +134,11 @@ class _Worker:
                 continue
             self._renewed = begun
             for one in carried:
-                if still.get(one.run) != one.generation:
+                lost = still.get(one.run) != one.generation
+                if lost and self._held.get(one.run) is one:  # and was not put down meanwhile
                     self._gone.add(one.run)
 
-    async def _claimed(self, most: int) -> list[Held]:
+    async def _claimed(self, most: int, patience: float) -> list[Held]:
         if not most or (self._held and not self._sure()):
             return []
         begun = _clock()
@@ -139,9 +146,10 @@ class _Worker:
         try:
             found = await anyio.to_thread.run_sync(claim)
         except LedgerError:
-            if not self._held:
+            if not self._held and begun - self._answered >= patience:
                 raise
             return []
+        self._answered = begun
         if not self._held:  # nothing else rests on the last time
             self._renewed = begun
         return found

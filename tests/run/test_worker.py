@@ -22,7 +22,7 @@ from audition.ledger.claims import Claims, queue, submit
 from audition.ledger.events import ActInDoubt, AuditRecorded
 from audition.opening import identity
 from audition.project import Project
-from audition.step import Box, History, Thought
+from audition.step import Box, History, Thought, now
 from audition.verify import verify
 from audition.waiting import answer, settle, waiting
 from audition.worker import Carrying, work
@@ -165,18 +165,20 @@ def test_a_run_that_another_has_claimed_is_put_down_after_its_stage(
     ledger: SqlLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though the other has written nothing yet that would stop this worker."""
-    renewed, renew = anyio.Event(), Claims.renew
+    heard, renew, times = anyio.Event(), Claims.renew, list[Claims]()
 
     class Thinks(Plays):
         async def think(self, history: History, box: Box) -> Thought:
-            change(ledger.database.name, "UPDATE work SET worker = 'other', generation = 7")
-            await renewed.wait()
+            taken = f"worker = 'other', generation = 7, until = {now() + 3_600_000_000}"
+            change(ledger.database.name, f"UPDATE work SET {taken}")
+            await heard.wait()
             return await super().think(history, box)
 
     def tells(self: Claims) -> dict[str, int]:
-        still = renew(self)
-        anyio.from_thread.run_sync(renewed.set)
-        return still
+        times.append(self)
+        if len(times) > 2:  # what the one before said has been taken note of
+            anyio.from_thread.run_sync(heard.set)
+        return renew(self)
 
     monkeypatch.setattr(Claims, "renew", tells)
     project = replace(planned(tmp_path), thinker=Thinks(note("a"), note("b")))

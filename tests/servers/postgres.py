@@ -92,19 +92,33 @@ def serving(**settings: Any) -> Iterator[Server]:
             shutil.chown(folder, "nobody")
         _as_nobody("initdb", "-D", str(folder / "data"), "-U", USER, "-A", "trust", "--no-sync")
         server = Server(folder, _free_port())
-        server.start(**settings)
-        try:
+        with _ended_with_us(folder / "data"):
+            server.start(**settings)
             yield server
-        finally:
-            server.stop("immediate")
     finally:
         shutil.rmtree(folder)
+
+
+@contextmanager
+def _ended_with_us(data: Path) -> Iterator[None]:
+    """Stop a server at the end, be it that these tests are killed: nobody hears from them then."""
+    control = programs()
+    assert control is not None
+    stop = 'cat; "$0" -D "$1" -m immediate -w stop; rm -rf "$1"'
+    with subprocess.Popen(
+        ["sh", "-c", stop, str(control / "pg_ctl"), str(data)],
+        cwd="/",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        **_nobody(),
+    ):  # at its end the pipe is closed, and the server's end waited for
+        yield
 
 
 def _as_nobody(program: str, *words: str) -> None:
     there = programs()
     assert there is not None
-    nobody: dict[str, Any] = {"user": "nobody", "extra_groups": []} if os.getuid() == 0 else {}
     done = subprocess.run(
         [str(there / program), *words],
         cwd="/",
@@ -112,9 +126,14 @@ def _as_nobody(program: str, *words: str) -> None:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,  # a pipe would be held open by the server that it starts
         stderr=subprocess.PIPE if program == "initdb" else subprocess.DEVNULL,
-        **nobody,
+        **_nobody(),
     )
     assert done.returncode == 0, f"{program} {words}: {done.stderr!r}"
+
+
+def _nobody() -> dict[str, Any]:
+    """As whom the server runs, where that is not whoever runs the tests."""
+    return {"user": "nobody", "extra_groups": []} if os.getuid() == 0 else {}
 
 
 def _free_port() -> int:

@@ -323,6 +323,12 @@ class SqlLedger:
 
     def _fill(self, connection: sa.Connection, group: _Group) -> _Written:
         """Do all that a group's transaction does, but for its end."""
+        new = 0
+        if (
+            group.contents
+        ):  # while others may still write; in order, so that no two wait in a circle
+            kept = [(name, *group.contents[name]) for name in sorted(group.contents)]
+            new = self.database.keep(connection, kept)
         size, peaks = connection.exec_driver_sql(self.database.edge).one()
         if size < self._frontier.size:
             raise LedgerError(
@@ -335,10 +341,6 @@ class SqlLedger:
         frontier = self._frontier.copy()
         known = dict(self._known)
         rows = self._rows(connection, group, frontier, known)
-        new = 0
-        if group.contents:
-            kept = [(name, *content) for name, content in group.contents.items()]
-            new = self.database.keep(connection, kept)
         if rows:
             self.database.append(connection, rows)
             grown = (frontier.size, b"".join(frontier.peaks))
