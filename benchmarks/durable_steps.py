@@ -7,7 +7,9 @@ synchronous FULL), each repetition on fresh files in one folder, the systems in 
 ...), medians:
 
 acts: a script proposes, one rule judges, an executor that does nothing performs. Every system makes
-    the decision durable before the act, and what came of the act before the next step.
+    the decision durable before the act, and what came of the act before the next step; ours makes
+    it durable with the start of the next act, for its thinker asks nobody outside the process and
+    thinks in less than 10 ms (`docs/durability.md`): a kill in between leaves the act in doubt.
 approvals: what is proposed waits for a person; a verdict is signed in another task; the run is
     taken up again and the act done. Ours is read back from the database: each time the run is put
     down, and carried on from its events alone. `enrolled` (without --quick): the gate itself asks
