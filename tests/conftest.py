@@ -33,7 +33,7 @@ def where(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     server: Server = request.getfixturevalue("postgres")
     name = server.fresh()
     yield server.address(name)
-    server.tell(f"DROP DATABASE {name} WITH (FORCE)")
+    server.give_back(name)
 
 
 @pytest.fixture

@@ -50,8 +50,7 @@ _UNSIGNED = b"e+" not in orjson.dumps(1e16)  # some versions write large exponen
 _EXPONENT = re.compile(rb"(?:^|[:\[,])-?[0-9]++(?:\.[0-9]++)?[eE]")
 _ASTRAL = re.compile(rb"[\xf0-\xf4]")
 _LATE = re.compile(rb"[\xee\xef]")
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)  # to the end if unclosed: linear time
-_BRACKET = re.compile(rb"[\[\]{}]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _PLACE = re.compile(rb'(?<!\\)"~b:([0-9]+)"')  # a quote within a string has a backslash before it
 _DIGITS = re.compile(r"-?[1-9][0-9]{15,4299}")
 
@@ -128,6 +127,20 @@ def parse(data: bytes) -> Any:
     return value
 
 
+def glance(data: bytes) -> Any:
+    """As `parse`, where one look is enough, however deep; None where it is not, whatever it says.
+
+    Without a tag, a null, an exponent, a whole float and beyond ASCII there is one way to write.
+    """
+    if b"~" in data or not data.isascii() or _unsure(data):
+        return None
+    try:
+        value = orjson.loads(data)
+        return value if orjson.dumps(value, option=_FAST) == data else None
+    except (orjson.JSONDecodeError, TypeError):  # not JSON, or an integer beyond MAX_SAFE
+        return None
+
+
 def loads(data: bytes) -> Any:
     """As `parse`, for bytes whose digest was already compared: the form is taken on trust."""
     if _depth(data) > MAX_DEPTH:
@@ -170,6 +183,17 @@ def _numbers(out: bytes) -> bytes | None:
     return out
 
 
+def _unsure(out: bytes) -> bool:
+    """Whether a null, a whole float or an exponent may stand in it."""
+    return (
+        (b"." in out and b".0" in out)
+        or b"null" in out
+        or (b"-" in out and b"e-" in out)
+        or (b"+" in out and b"e+" in out)
+        or _UNSIGNED
+    )
+
+
 def _as_written(out: bytes) -> bytes | None:
     """The same with floats as RFC 8785 writes them; None if that is not all.
 
@@ -177,11 +201,10 @@ def _as_written(out: bytes) -> bytes | None:
     """
     parts: list[bytes] = []
     end = quotes = 0
+    escaped = b"\\" in out
     for found in _UNSURE.finditer(out):
-        if b"\\" in out:  # then not every quote begins or ends a string
-            return None
         start = found.start() + 1
-        quotes += out.count(b'"', end, start)
+        quotes += out.count(b'"', end, start) - (escaped and _within(out[end:start]))
         if quotes % 2:  # within a string
             parts.append(out[end:start])
             end = start
@@ -201,6 +224,11 @@ def _as_written(out: bytes) -> bytes | None:
 def _in_order(out: bytes) -> bool:
     """Whether keys sort by UTF-16, as RFC 8785 asks, as they do by UTF-8."""
     return not (_ASTRAL.search(out) and _LATE.search(out))
+
+
+def _within(out: bytes) -> int:
+    """Quotes that neither begin nor end a string; no part that is looked at begins in an escape."""
+    return out.replace(b"\\\\", b"").count(b'\\"')
 
 
 def _plain(value: Any, depth: int, held: list[bytes]) -> Any:
@@ -290,8 +318,9 @@ def _depth(data: bytes) -> int:
     """The nesting of JSON text; 0 stands for any depth that needs no counting."""
     if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
         return 0
+    outside = data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2]
     depth = deepest = 0
-    for bracket in _BRACKET.findall(_STRING.sub(b"", data)):
+    for bracket in b"".join(outside).translate(None, _NO_BRACKETS):
         depth += 1 if bracket in b"[{" else -1
         deepest = max(deepest, depth)
     return deepest

@@ -7,8 +7,10 @@ name follows from the record and the auditors, so a review that was cut goes on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import process_time
 
 from audition.audit import ask, card, recorded, view
 from audition.canonical import digest_value
@@ -31,6 +33,35 @@ GROUP = 4096
 
 
 @dataclass(slots=True)
+class Spent:
+    """Processor time of this process, in seconds, by what it went into."""
+
+    reading: float = 0.0
+    """Reading records, and understanding them."""
+    recording: float = 0.0
+    """Making events and content of them: digests, histories, the canonical form."""
+    judging: float = 0.0
+    """Asking the auditors."""
+    committing: float = 0.0
+    """Writing what was made into the database."""
+
+    @contextmanager
+    def on(self, stage: str) -> Generator[None]:
+        """Count what is done in here into a stage, and into no other."""
+        begun, before = process_time(), self.total
+        try:
+            yield
+        finally:
+            within = self.total - before
+            setattr(self, stage, getattr(self, stage) + process_time() - begun - within)
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.reading + self.recording + self.judging + self.committing
+
+
+@dataclass(slots=True)
 class Reviewed:
     """How far a review has come."""
 
@@ -40,6 +71,8 @@ class Reviewed:
     """Records that the ledger already held under these auditors."""
     moments: int = 0
     """Steps judged now."""
+    spent: Spent = field(default_factory=Spent)
+    """What that took."""
 
 
 async def review(
@@ -64,24 +97,32 @@ async def review(
     done = Reviewed()
     runs: list[RunId] = []
     staged = 0
-    for record in records:
-        run = run_id(record, auditors)
-        runs.append(run)
-        if run in known:
-            done.skipped += 1
-        else:
-            known.add(run)
-            path = _Path(Journal(ledger, run), record, auditors)
-            await path.walk()
-            done.runs += 1
-            done.moments += path.progress.turns
-            staged += path.journal.seq
-            if staged >= GROUP:
+    source = iter(records)
+    while True:
+        with done.spent.on("reading"):
+            record = next(source, None)
+        if record is None:
+            break
+        with done.spent.on("recording"):
+            run = run_id(record, auditors)
+            runs.append(run)
+            if run in known:
+                done.skipped += 1
+            else:
+                known.add(run)
+                path = _Path(Journal(ledger, run), record, auditors, done.spent)
+                await path.walk()
+                done.runs += 1
+                done.moments += path.progress.turns
+                staged += path.journal.seq
+        if staged >= GROUP:
+            with done.spent.on("committing"):
                 await ledger.commit()
-                staged = 0
+            staged = 0
         if progress is not None:
             progress(done)
-    await ledger.commit()
+    with done.spent.on("committing"):
+        await ledger.commit()
     return runs, done
 
 
@@ -94,7 +135,10 @@ def run_id(record: Record, auditors: Sequence[Auditor]) -> RunId:
 class _Path:
     """One record on its way into the ledger."""
 
-    def __init__(self, journal: Journal, record: Record, auditors: Sequence[Auditor]) -> None:
+    def __init__(
+        self, journal: Journal, record: Record, auditors: Sequence[Auditor], spent: Spent
+    ) -> None:
+        self.spent = spent
         self.journal = journal
         self.progress = Progress(journal.run)
         self.record = record
@@ -168,6 +212,8 @@ class _Path:
                     thoughts=Evidence.THOUGHT in auditor.sees,
                 ),
             }
-            answer = await ask(auditor, view(auditor, moment, sealed, self.record.goal, evidence))
+            with self.spent.on("judging"):
+                shown = view(auditor, moment, sealed, self.record.goal, evidence)
+                answer = await ask(auditor, shown)
             self.log(recorded(answer, self.journal))
         return sealed

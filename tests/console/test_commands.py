@@ -291,6 +291,8 @@ def test_review_is_whole_and_a_second_one_finds_everything_done(shell):
     assert (first["runs"], first["moments"], first["verified"]) == (3, 6, True)
     assert first["totals"]["flagged"] == 3
     assert first["reconciliation"][0]["agrees"] is True
+    stages = ("reading", "recording", "judging", "committing", "findings", "verifying")
+    assert tuple(first["cpu_seconds"]) == stages and min(first["cpu_seconds"].values()) >= 0
     second = shell.json("review", str(path), "--auditor", "rules")
     assert second["already_reviewed"] == 3
     assert second["totals"] == first["totals"]
@@ -329,6 +331,18 @@ def test_altered_ledger_is_exit_code_1_and_names_the_event(shell):
     found = shell.json("verify", "a.db", code=1)
     assert found["first_bad"]["index"] == 4
     assert "event 4" in shell("verify", "a.db", code=1).stderr
+
+
+def test_one_process_or_several_verify_and_integrity_says_what_it_is(shell):
+    shell.json("review", str(records(shell.folder)), "--auditor", "rules", "--ledger", "a.db")
+    one, two = (shell.json("verify", "a.db", "--jobs", jobs) for jobs in ("1", "2"))
+    assert one["ok"] and one | {"seconds": 0} == two | {"seconds": 0}
+    alone = shell.json("verify", "a.db", "--integrity")
+    assert (alone["ok"], alone["conduct"], alone["root"]) == (True, False, one["root"])
+    said = shell("verify", "a.db", "--integrity").stdout
+    assert "VERIFIED" not in said and "integrity alone" in said
+    shell("verify", "a.db", "--integrity", "--keep", "kept.note", code=2)
+    shell("verify", "a.db", "--integrity", "--certificate", "last", code=2)
 
 
 def test_export_and_import_keep_the_root(shell):

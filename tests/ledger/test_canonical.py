@@ -54,6 +54,7 @@ any_values = nested(any_leaves, st.text(max_size=4) | st.sampled_from(["~", "~i:
 @example([1.0, -0.0, 0.5, 1e-6, 1e-7, 5e-324, 123456789012345.6])
 @example([1.0, 2.0, [-3.0], ",4.0,", 5.0, {"[6.0]": 7.0, ":8.0}": "\\"}])
 @example([1.0, 2.0, [-3.0], ",4.0,", 5.0, {"[6.0]": 7.0, ":8.0}": -0.0}])
+@example([1.0, "\\", ",2.0,", '"\\', ",3.0]", '\\"', '\\\\"', -4.0, {'\\",5.0}': 6.0}])
 @example([999999999999999.0, 1000000000000000.0, 9007199254740991.0])
 def test_plain_json_is_what_rfc_8785_says(value: Any) -> None:
     assert canonical(value) == rfc8785.dumps(value)

@@ -254,7 +254,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
         import_(tmp_path / "none.jsonl", tmp_path / "new.db")
     with pytest.raises(LedgerError, match=r"none\.db"):
         export(tmp_path / "none.db", tmp_path / "new.jsonl")
-    with pytest.raises(LedgerError, match="directory"):
+    with pytest.raises(LedgerError, match="no archive there"):
         import_(tmp_path, tmp_path / "new.db")
     assert list(tmp_path.iterdir()) == []
 

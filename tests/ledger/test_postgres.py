@@ -32,7 +32,7 @@ def event(seq: int) -> Event:
 def database(postgres: Server) -> Iterator[str]:
     name = postgres.fresh()
     yield name
-    postgres.tell(f"DROP DATABASE {name} WITH (FORCE)")
+    postgres.give_back(name)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from audition.ledger.tree import (
     check_consistency,
     check_inclusion,
     consistency_proof,
+    growth_proof,
     inclusion_proof,
     leaf_hash,
     root_of,
@@ -41,6 +42,16 @@ def by_definition(leaves: Sequence[bytes]) -> bytes:
         split *= 2
     left, right = by_definition(leaves[:split]), by_definition(leaves[split:])
     return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+@given(st.lists(st.integers(0, MOST), max_size=6))
+def test_leaves_added_together_make_the_tree_of_leaves_added_alone(widths: list[int]) -> None:
+    together, alone = Frontier(), Frontier()
+    for width in widths:
+        together.extend(LEAVES[:width])
+        for leaf in LEAVES[:width]:
+            alone.append(leaf)
+    assert (together.size, together.peaks) == (alone.size, alone.peaks)
 
 
 def test_the_vectors_of_rfc_6962_hold() -> None:
@@ -148,3 +159,19 @@ def test_no_proof_runs_backwards(old: int, new: int) -> None:
 def test_an_edge_of_the_wrong_length_is_refused() -> None:
     with pytest.raises(ValueError, match="peaks"):
         Frontier(3, [EMPTY])
+
+
+@given(st.integers(1, MOST), st.integers(0, MOST))
+def test_a_proof_of_growth_is_the_proof_and_reads_nothing_of_the_old_tree(
+    old: int, more: int
+) -> None:
+    new = min(MOST, old + more)
+    edge = Frontier()
+    for leaf in LEAVES[:old]:
+        edge.append(leaf)
+
+    def later(start: int, end: int) -> Sequence[bytes]:
+        assert start >= old
+        return LEAVES[start:end]
+
+    assert growth_proof(edge, later, new) == consistency_proof(between, old, new)

@@ -18,14 +18,16 @@ from workforce import ACTS, asking, planned
 import audition.worker
 import rehearsal
 from audition.ledger import PrivateKey, SqlLedger
-from audition.ledger.claims import queue, submit
+from audition.ledger.claims import Claims, queue, submit
 from audition.ledger.events import ActInDoubt, AuditRecorded
 from audition.opening import identity
 from audition.project import Project
+from audition.step import Box, History, Thought
 from audition.verify import verify
 from audition.waiting import answer, settle, waiting
 from audition.worker import Carrying, work
-from rehearsal import Says, bodies, written
+from databases import change
+from rehearsal import Plays, Says, bodies, note, written
 
 KEY = PrivateKey("crowd.example", bytes(32))
 SCRIPT = Path(__file__).parent / "workforce.py"
@@ -157,6 +159,32 @@ def test_a_run_that_cannot_be_carried_is_told_and_tried_again_later(
     (left,) = queue(ledger.database)
     assert (left.state, left.attempts, left.note) == ("waiting", 1, "OSError: no such device")
     assert left.left is not None and left.left > 0
+
+
+def test_a_run_that_another_has_claimed_is_put_down_after_its_stage(
+    ledger: SqlLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the other has written nothing yet that would stop this worker."""
+    renewed, renew = anyio.Event(), Claims.renew
+
+    class Thinks(Plays):
+        async def think(self, history: History, box: Box) -> Thought:
+            change(ledger.database.name, "UPDATE work SET worker = 'other', generation = 7")
+            await renewed.wait()
+            return await super().think(history, box)
+
+    def tells(self: Claims) -> dict[str, int]:
+        still = renew(self)
+        anyio.from_thread.run_sync(renewed.set)
+        return still
+
+    monkeypatch.setattr(Claims, "renew", tells)
+    project = replace(planned(tmp_path), thinker=Thinks(note("a"), note("b")))
+    queued(ledger, project, RUNS[0])
+    (put,) = worked(ledger, project, lease=1.5)
+    assert put.result is not None and put.result.waits_for == "worker"
+    (left,) = queue(ledger.database)
+    assert (left.state, left.worker) == ("held", "other"), "it is the other's, and was left alone"
 
 
 # -------------------------------------------------------------------------------- many processes

@@ -34,6 +34,7 @@ class Server:
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
         self.port = port
+        self._clean: list[str] = []
 
     def control(self, *words: str) -> None:
         """Have `pg_ctl` do something, to its end."""
@@ -57,10 +58,22 @@ class Server:
         return f"postgresql://{USER}@127.0.0.1:{self.port}/{name}"
 
     def fresh(self) -> str:
-        """A new, empty database; its name."""
+        """An empty database; its name."""
+        if self._clean:
+            return self._clean.pop()
         name = f"t{secrets.token_hex(6)}"
         self.tell(f"CREATE DATABASE {name}")
         return name
+
+    def give_back(self, name: str) -> None:
+        """Empty a database for the next: much faster than to drop it, which waits for the disk."""
+        self.tell(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        )
+        self.tell(f"ALTER DATABASE {name} RESET ALL")
+        self.tell("DROP SCHEMA public CASCADE", name)
+        self.tell("CREATE SCHEMA public", name)
+        self._clean.append(name)
 
     def tell(self, sql: str, database: str = "postgres") -> None:
         """Carry out one statement."""

@@ -9,6 +9,7 @@ import typer
 
 from audition import __version__
 from audition.console import (
+    archiving,
     checking,
     demo,
     doctor,
@@ -19,11 +20,13 @@ from audition.console import (
     learning,
     migrating,
     people,
+    redacting,
     reviewing,
     running,
     runs,
     trusting,
     watching,
+    witnessing,
     working,
 )
 from audition.console.speaking import Stop, say
@@ -56,6 +59,7 @@ app.command("review")(reviewing.review)
 app.command("runs")(runs.runs)
 app.command("show")(runs.show)
 app.command("watch")(watching.watch)
+app.command("follow")(watching.follow)
 app.command("pending")(people.pending)
 app.command("judge")(people.judge)
 app.command("approve")(people.approve)
@@ -66,6 +70,10 @@ app.command("trust")(trusting.trust)
 app.command("plants")(trusting.plants)
 app.command("lessons")(learning.lessons)
 app.command("verify")(checking.verify)
+app.command("witness")(witnessing.witness)
+app.command("cosign")(witnessing.cosign)
+app.command("archive")(archiving.archive)
+app.command("redact")(redacting.redact)
 app.command("export")(checking.export)
 app.command("import")(checking.import_)
 app.command("migrate")(migrating.migrate)

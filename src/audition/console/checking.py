@@ -51,9 +51,52 @@ def verify(
             metavar="FILE",
         ),
     ] = None,
+    witness: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A witness whose co-signature is asked for: its key, or a file with it; may be "
+            "repeated.",
+            metavar="KEY",
+        ),
+    ] = None,
+    quorum: Annotated[
+        int | None,
+        typer.Option(help="So many of the witnesses suffice; otherwise all.", metavar="M", min=1),
+    ] = None,
+    witness_checkpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A witness's checkpoint: a file, or the witness's address, which is asked; may be "
+            "repeated.",
+            metavar="FILE|URL",
+        ),
+    ] = None,
+    archive: Annotated[
+        Path | None,
+        typer.Option(
+            help="The archive of what was let go; it is put back into a copy, which is verified.",
+            metavar="FOLDER",
+        ),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Add what no ledger can ever show.")
     ] = False,
+    integrity: Annotated[
+        bool,
+        typer.Option(
+            "--integrity", help="Check that nothing was altered, and not how runs were conducted."
+        ),
+    ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes; if not given, one for each processor where the ledger is long.",
+            metavar="N",
+            min=1,
+            max=64,
+            show_default=False,
+        ),
+    ] = None,
     certificate: Annotated[
         str | None,
         typer.Option(
@@ -78,31 +121,42 @@ def verify(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check a ledger: that nothing was altered, and that every run kept the guarantees."""
+    """Check a ledger: that nothing was altered, and that every run kept the guarantees.
+
+    An archive of one is checked in the same way, apart from any ledger.
+    """
+    from audition.collecting import seldom_here
+    from audition.console.archiving import standing_in
     from audition.console.keys import trusted
+    from audition.console.witnessing import witnesses
     from audition.verify import verify as check
 
-    if Path(ledger).is_dir():
-        raise Stop(f"{ledger}: a folder; name the ledger in it")
     if certificate is not None:
         from audition.console.certifying import certify
 
-        if keep is not None:
-            raise Stop("--keep and --certificate do not go together; verify first", code=2)
+        if keep is not None or integrity:
+            which = "--keep" if keep is not None else "--integrity"
+            raise Stop(f"{which} and --certificate do not go together; verify first", code=2)
         certify(ledger, certificate, trusted(key), checkpoint, leaves, replay, as_json)
         return
     if leaves or replay:
         raise Stop("--open and --replay need --certificate THINKER", code=2)
+    if integrity and keep is not None:
+        raise Stop("--keep keeps what was verified whole; leave --integrity out", code=2)
     if keep is not None and keep.exists():  # what was kept is evidence: checked before it goes
         if checkpoint is not None and not keep.samefile(checkpoint):
             raise Stop(f"{keep}: it is there already; name a new file, or leave --checkpoint out")
         checkpoint = keep
-    with progress_bar("verifying", 1000) as bar:
+    bar_of = progress_bar("verifying", 1000)
+    with standing_in(ledger, archive) as whole, bar_of as bar, seldom_here():
         found = check(
-            ledger,
+            whole,
             trusted=trusted(key),
             checkpoint=checkpoint,
             progress=lambda now, total: bar(now * 1000 // max(1, total)),
+            witnesses=witnesses(witness, quorum, witness_checkpoint),
+            jobs=jobs,
+            integrity=integrity,
         )
     if as_json:
         answer(found.model_dump(mode="json"))
@@ -119,15 +173,21 @@ def _tell(ledger: str, found: Verification, explain: bool) -> None:
     if not found.ok:
         tell(f"NOT VERIFIED  {name}")
     elif found.signed_by:
-        tell(f"VERIFIED  {name}, signed by {', '.join(found.signed_by)}")
+        word = "VERIFIED" if found.conduct else "UNALTERED"
+        tell(f"{word}  {name}, signed by {', '.join(found.signed_by)}")
     else:
         tell(f"consistent, but signed by nobody you trust: {name}")
-    tell(f"{some(found.events, 'event')} in {some(found.runs, 'run')}, {found.open_runs} open")
-    tell(
-        f"{some(found.decisions, 'decision')} re-run, {some(found.draws, 'draw')} recomputed, "
-        f"{some(found.tickets, 'ticket')} and {some(found.contents, 'content')} compared, "
-        f"{some(found.checkpoints, 'checkpoint')}; {found.seconds:.1f} s"
-    )
+    runs, rest = some(found.runs, "run"), some(found.contents, "content") + " compared, "
+    if found.conduct:
+        runs += f", {found.open_runs} open"
+        rest = (
+            f"{some(found.decisions, 'decision')} re-run, {some(found.draws, 'draw')} recomputed, "
+            f"{some(found.tickets, 'ticket')} and {rest}"
+        )
+    tell(f"{some(found.events, 'event')} in {runs}")
+    tell(f"{rest}{some(found.checkpoints, 'checkpoint')}; {found.seconds:.1f} s")
+    if found.cosigned is not None:
+        tell(f"{some(found.cosigned, 'event')} co-signed by the witnesses asked for")
     for line in found.not_checked:
         tell(f"not checked: {line}")
     for finding in found.findings[:LISTED]:

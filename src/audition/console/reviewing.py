@@ -99,7 +99,9 @@ def review(
     RECORDS are files or folders.
     """
     import time
+    from dataclasses import asdict
 
+    from audition.collecting import seldom_here
     from audition.console.keys import signer, trusted
     from audition.findings import findings
     from audition.ledger import SqlLedger, on_server
@@ -114,16 +116,19 @@ def review(
     key = signer()
     with SqlLedger.open(ledger, signer=key) as opened:
         begun = time.monotonic()
-        with progress_bar("reviewing", total) as bar:
+        with progress_bar("reviewing", total) as bar, seldom_here():
 
             def told(done: Reviewed) -> None:
                 bar(done.runs + done.skipped)
 
             runs, done = wait_for(lambda: carry(source, opened, auditors, progress=told))
-        seconds = time.monotonic() - begun
+        seconds, mark = time.monotonic() - begun, time.process_time()
         tasks = findings(opened, runs)
-        with progress_bar("verifying", opened.size) as bar:
+        cpu = asdict(done.spent) | {"findings": time.process_time() - mark}
+        mark = time.process_time()
+        with progress_bar("verifying", opened.size) as bar, seldom_here():
             sound = verify(ledger, trusted=trusted(), progress=lambda now, of: bar(now))
+        cpu["verifying"] = time.process_time() - mark
         report = _report(opened, records, auditors, tasks, runs, seconds, done)
     whole = limit >= sum(one.records for one in surveys)
     report = report.model_copy(
@@ -138,7 +143,9 @@ def review(
         write_whole(html, page(report))
         say(f"wrote {shown(str(html), 300)}")
     if as_json:
-        answer(_json(report, tasks, done) | {"verified": sound.ok, "findings": sound.found})
+        stages = {stage: round(spent, 3) for stage, spent in cpu.items()}
+        checked = {"verified": sound.ok, "findings": sound.found, "cpu_seconds": stages}
+        answer(_json(report, tasks, done) | checked)
     else:
         from audition.console.report import screen
 

@@ -1,4 +1,4 @@
-"""`audition watch`: a run followed from another terminal, by nothing but its ledger."""
+"""`audition watch` and `follow`: a run, or a whole ledger, followed from another terminal."""
 
 from __future__ import annotations
 
@@ -57,6 +57,36 @@ def watch(
             raise Stop("stopped watching; the run is as it was", 130) from None
 
 
+@plainly
+def follow(
+    ledger: Ledger,
+    after: Annotated[
+        int, typer.Option(help="Begin behind the event with this index.", metavar="N", min=-1)
+    ] = -1,
+    once: Annotated[
+        bool, typer.Option("--once", help="End with the last event instead of waiting for more.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Tell the events of all runs in the order of the ledger, and each new one as it comes."""
+    from audition.ledger import SqlLedger
+
+    with SqlLedger.open(ledger, create=False) as opened:
+        try:
+            while True:
+                for after, event in opened.follow(after):  # noqa: B020  where to go on
+                    if as_json:
+                        told = told_event(opened, event, thoughts=False)
+                        answer({"index": after, "run": event.run, **told})
+                    else:
+                        tell(f"{after:>9}  {_clock(event)}  {event.run[:8]}  {event.body.kind}")
+                if once:
+                    return
+                time.sleep(POLL)
+        except KeyboardInterrupt:
+            raise Stop(f"stopped after event {after}", 130) from None
+
+
 def _can_draw() -> bool:
     from rich.console import Console
 
@@ -84,8 +114,11 @@ def _lines(ledger: SqlLedger, run: RunId) -> None:
     telling = Telling(ledger)
     for event in _events(ledger, run):
         what = "; ".join(line.strip() for line in telling.lines(event))
-        clock = datetime.fromtimestamp(event.at / 1e6, UTC).strftime("%H:%M:%SZ")
-        tell(f"{event.seq:>6}  {clock}  {event.body.kind}{': ' if what else ''}{what}")
+        tell(f"{event.seq:>6}  {_clock(event)}  {event.body.kind}{': ' if what else ''}{what}")
+
+
+def _clock(event: Event) -> str:
+    return datetime.fromtimestamp(event.at / 1e6, UTC).strftime("%H:%M:%SZ")
 
 
 def _screen(ledger: SqlLedger, run: RunId) -> None:

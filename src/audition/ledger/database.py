@@ -203,8 +203,13 @@ class Database(ABC):
         """
 
     @abstractmethod
-    def damage(self, connection: sa.Connection) -> str | None:
-        """What the database itself finds wrong with its pages, indexes and tables, if anything."""
+    def damage(self, connection: sa.Connection, *, indices: bool = True) -> str | None:
+        """What the database itself finds wrong with its pages, tables and indices, if anything.
+
+        Args:
+            connection: where to look.
+            indices: whether they are compared with the tables.
+        """
 
     @abstractmethod
     def objects(self, connection: sa.Connection) -> Iterator[tuple[str, str]]:

@@ -6,11 +6,15 @@ down to the last byte.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import NullType
 
 from audition.ledger.database import (
@@ -21,6 +25,23 @@ from audition.ledger.database import (
     ledger_table,
     runs_table,
 )
+from audition.step import RunId
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some runs of a ledger, by the numbers that they have in the database."""
+
+    first: int
+    last: int
+    below: int
+    """Their events of a smaller index."""
+    also: int | None = None
+    """One more run."""
+
+
+_TOGETHER = 8 << 20
+"""Bytes of content that a server sends at a time, or one content."""
 
 
 class Evidence:
@@ -28,12 +49,15 @@ class Evidence:
 
     Args:
         where: a path, `sqlite:///path` or `postgresql://user@host:port/name`.
+        ordered: whether contents come in order of name, or as they lie, which is quicker.
 
     Raises:
         LedgerError: no such file, no ledger, or a ledger of another version.
     """
 
-    def __init__(self, where: str | Path) -> None:
+    def __init__(self, where: str | Path, *, ordered: bool = True) -> None:
+        self._ordered = ordered
+        self.where = where
         self._database = connect(where, readonly=True)
         with self._database.or_let_go():
             self.origin = self._database.origin()
@@ -58,14 +82,19 @@ class Evidence:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def damage(self) -> str | None:
-        """What the database itself finds wrong with its pages, indices and tables, if anything."""
+    def damage(self, *, indices: bool = True) -> str | None:
+        """What the database itself finds wrong with its pages, tables and indices, if anything.
+
+        Args:
+            indices: whether they are compared with the tables; nothing rests on them where rows are
+                read in order of their numbers, and nothing is looked up.
+        """
         with self._database.plainly():
-            found = self._database.damage(self._connection)
+            found = self._database.damage(self._connection, indices=indices)
         return found or self._database.strange()
 
-    def rows(self) -> Iterator[tuple[Any, Any, Any, Any, Any]]:
-        """Every event: (index, run, seq, leaf, data), in order of index."""
+    def rows(self, part: Part | None = None) -> Iterator[tuple[Any, Any, Any, Any, Any]]:
+        """Every event: (index, run, seq, leaf, data), in order of index; or those of a part."""
         columns = (
             events_table.c.index,
             runs_table.c.name,
@@ -76,12 +105,46 @@ class Evidence:
         query = _raw(*columns).join_from(
             events_table, runs_table, runs_table.c.id == events_table.c.run, isouter=True
         )
-        yield from self._stream(query.order_by(events_table.c.index))
+        if part is not None:
+            number = events_table.c.run
+            mine = number.between(part.first, part.last)
+            query = query.where(mine if part.also is None else mine | (number == part.also))
+            query = query.where(events_table.c.index < part.below)
+        return self._stream(query.order_by(events_table.c.index))
+
+    def longest(self) -> int:
+        """Bytes of the longest event, which no page is to hold too many of."""
+        query = sa.select(sa.func.max(sa.func.length(events_table.c.data)))
+        with self._database.plainly():
+            return self._connection.execute(query).scalar() or 0
+
+    def leaves(self) -> Iterator[tuple[Any, Any, Any, Any]]:
+        """Of every event: (index, number of its run here, seq, leaf), in order of index."""
+        columns = events_table.c
+        query = _raw(columns.index, columns.run, columns.seq, columns.leaf)
+        return self._stream(query.order_by(columns.index))
+
+    def runs(self) -> Iterator[tuple[Any, Any]]:
+        """Of every run: (its number here, how many events), in order of number."""
+        run = events_table.c.run
+        query = _raw(run, sa.func.count()).group_by(run)
+        yield from self._stream(query.order_by(run))
+
+    def number(self, run: RunId) -> int | None:
+        """The number that a run has here, if it is there."""
+        query = sa.select(runs_table.c.id).where(runs_table.c.name == bytes.fromhex(run))
+        with self._database.plainly():
+            return self._connection.execute(query).scalar()
 
     def contents(self) -> Iterator[tuple[Any, Any, Any]]:
-        """Every piece of content: (name, salt, data), in order of name."""
-        columns = (contents_table.c.digest, contents_table.c.salt, contents_table.c.data)
-        yield from self._stream(_raw(*columns).order_by(contents_table.c.digest))
+        """Every piece of content: (name, salt, data)."""
+        column = contents_table.c.digest
+        query = _raw(column, contents_table.c.salt, contents_table.c.data)
+        if self._database.page is None:
+            yield from self._stream(query.order_by(column) if self._ordered else query)
+            return
+        for some in self._light(sa.true()):
+            yield from self._stream(query.order_by(column).where(column.in_(some)))
 
     def checkpoints(self) -> Iterator[tuple[Any, Any]]:
         """Every checkpoint: (size, note), smallest first."""
@@ -98,22 +161,55 @@ class Evidence:
             for name, there in self._stream(query.where(column.in_(some)))
         }
 
-    def get(self, names: Collection[bytes]) -> Iterator[tuple[bytes, bytes]]:
-        """The data of these contents, one at a time, as far as it is there."""
+    def get(self, names: Collection[bytes]) -> Iterator[tuple[bytes, Any, Any]]:
+        """These contents, one at a time, as far as they have a row: (name, salt, data)."""
         column = contents_table.c.digest
+        query = _raw(column, contents_table.c.salt, contents_table.c.data)
         for some in _slices(names):
-            for name, data in self._stream(
-                _raw(column, contents_table.c.data).where(column.in_(some))
-            ):
-                if isinstance(data, bytes):
-                    yield name, data
+            among = column.in_(some)
+            for few in (some,) if self._database.page is None else self._light(among):
+                yield from self._stream(query.where(column.in_(few)))
+
+    def _light(self, among: sa.ColumnElement[bool]) -> Iterator[list[bytes]]:
+        """The names of contents, in order, as many at a time as may be in memory together."""
+        column = contents_table.c.digest
+        size = sa.func.coalesce(sa.func.octet_length(contents_table.c.data), 0)
+        some, weight = list[bytes](), 0
+        for name, length in self._stream(_raw(column, size).where(among).order_by(column)):
+            if some and (weight + length > _TOGETHER or len(some) == 500):
+                yield some
+                some, weight = [], 0
+            some.append(name)
+            weight += length
+        if some:
+            yield some
+
+    def events(self, start: int, end: int) -> Iterator[tuple[Any, Any, Any]]:
+        """The events with index start ≤ i < end: (index, leaf, data), in order of index."""
+        index = events_table.c.index
+        query = _raw(index, events_table.c.leaf, events_table.c.data)
+        yield from self._stream(query.where(index >= start, index < end).order_by(index))
+
+    def stored(self, names: Collection[bytes]) -> Iterator[tuple[Any, Any, Any]]:
+        """These contents, as far as they have a row: (name, salt, data), in order of name."""
+        columns = (contents_table.c.digest, contents_table.c.salt, contents_table.c.data)
+        for some in _slices(sorted(names)):
+            query = _raw(*columns).where(contents_table.c.digest.in_(some))
+            yield from self._stream(query.order_by(contents_table.c.digest))
 
     def _stream(self, query: sa.Select[Any]) -> Iterator[Any]:
         """Row by row: a page of rows could be a page of the largest contents."""
         if page := self._database.page:
             query = query.execution_options(yield_per=page)
-        with self._database.plainly(), self._connection.execute(query) as rows:
-            yield from rows
+            with self._database.plainly(), self._connection.execute(query) as rows:
+                yield from rows
+            return
+        with self._database.plainly():
+            found: Any = self._connection.execute(query)
+            try:
+                yield from chain(found.cursor)  # the driver's own: nothing is converted between
+            except sqlite3.Error as error:
+                raise DBAPIError("", None, error) from None
 
 
 def _raw(*columns: Any) -> sa.Select[Any]:

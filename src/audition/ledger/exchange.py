@@ -36,6 +36,7 @@ from audition.ledger.evidence import Evidence
 from audition.ledger.note import NoteError, read_checkpoint
 from audition.ledger.store import MAX_EVENT, content_name, make
 from audition.ledger.tree import Frontier, leaf_hash
+from audition.ledger.unpacking import unpack
 
 MAX_LINE = MAX_CONTENT // 3 * 4 + 1000
 """Longest line, in bytes: the largest content in base64."""
@@ -56,7 +57,7 @@ def export(ledger: str | Path, file: str | Path) -> int:
 
 
 def import_(file: str | Path, ledger: str | Path) -> int:
-    """Make a new ledger from an export; returns the number of events.
+    """Make a new ledger from an export or an archive; returns the number of events.
 
     Every leaf, the root, every checkpoint's root and every content's name is checked first; the
     signatures are left to verification, which is told whom to trust.
@@ -75,9 +76,13 @@ def import_(file: str | Path, ledger: str | Path) -> int:
         finally:
             database.engine.dispose()
 
-    if on_server(ledger):
+    if on_server(ledger) and not source.is_dir():
         return fill(connect(ledger))
+    if on_server(ledger):
+        raise LedgerError(f"{source}: an archive is imported into a file, and copied from there")
     target = Path(str(ledger).removeprefix("sqlite:///"))
+    if source.is_dir():
+        return _write_new(target, lambda path: unpack(source, path))
     return _write_new(target, lambda path: fill(connect(path, create=True)))
 
 

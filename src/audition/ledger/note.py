@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+LONGEST = 100_000
+"""Characters of a note that is read."""
+
 _ED25519 = b"\x01"
 
 
@@ -32,7 +35,7 @@ class PublicKey:
     @property
     def hash(self) -> bytes:
         """First 4 bytes of SHA-256(name ‖ newline ‖ 0x01 ‖ key)."""
-        return hashlib.sha256(self.name.encode() + b"\n" + _ED25519 + self.raw).digest()[:4]
+        return key_hash(self.name, _ED25519 + self.raw)
 
     @property
     def id(self) -> str:
@@ -50,15 +53,7 @@ class PublicKey:
         Raises:
             NoteError: malformed, another algorithm, or a hash that does not fit.
         """
-        name, _, rest = text.strip().partition("+")
-        given, _, encoded = rest.partition("+")
-        blob = _decode(encoded, "public key")
-        if not _name_ok(name) or blob[:1] != _ED25519 or len(blob) != 33:
-            raise NoteError("not an Ed25519 verifier key (expected name+hash+base64)")
-        key = cls(name, blob[1:])
-        if key.hash.hex() != given:
-            raise NoteError(f"public key {name!r}: its hash does not fit its name and bytes")
-        return key
+        return cls(*read_key(text, _ED25519, "an Ed25519 verifier key"))
 
     def verifies(self, message: bytes, signature: bytes) -> bool:
         """Whether this key signed the message."""
@@ -130,7 +125,10 @@ class Checkpoint:
     def signed(self, *keys: PrivateKey) -> str:
         """The note: text, blank line, a signature line for each key."""
         text = self.text()
-        return text + "\n" + "".join(_line(key.public, key.sign(text.encode())) for key in keys)
+        return f"{text}\n" + "".join(
+            signature_line(key.public.name, key.public.hash + key.sign(text.encode()))
+            for key in keys
+        )
 
 
 def read_checkpoint(note: str, trusted: Iterable[PublicKey]) -> tuple[Checkpoint, list[PublicKey]]:
@@ -145,12 +143,7 @@ def read_checkpoint(note: str, trusted: Iterable[PublicKey]) -> tuple[Checkpoint
     Raises:
         NoteError: malformed, or a trusted key's signature is wrong.
     """
-    if len(note) > 100_000:
-        raise NoteError("a note of more than 100,000 characters")
-    text, blank, signatures = note.rpartition("\n\n")
-    if not blank or not signatures.endswith("\n"):
-        raise NoteError("not a signed note (text, blank line, signatures)")
-    text += "\n"
+    text, signatures = taken_apart(note)
     lines = text.split("\n")
     if len(lines) < 4 or not lines[0] or not lines[1].isascii() or not lines[1].isdigit():
         raise NoteError("not a checkpoint (origin, size, root)")
@@ -161,11 +154,7 @@ def read_checkpoint(note: str, trusted: Iterable[PublicKey]) -> tuple[Checkpoint
         raise NoteError("not a checkpoint: its root is not 32 bytes")
     by_name = {(key.name, key.hash): key for key in trusted}
     signed: list[PublicKey] = []
-    for line in signatures.split("\n")[:-1]:
-        if not line.startswith("— ") or line.count(" ") != 2:
-            raise NoteError("malformed signature line")
-        _, name, encoded = line.split(" ")
-        blob = _decode(encoded, "signature")
+    for name, blob in signatures:
         key = by_name.get((name, blob[:4]))
         if key is None:
             continue
@@ -175,18 +164,55 @@ def read_checkpoint(note: str, trusted: Iterable[PublicKey]) -> tuple[Checkpoint
     return Checkpoint(lines[0], int(lines[1]), root), signed
 
 
+def taken_apart(note: str) -> tuple[str, list[tuple[str, bytes]]]:
+    """A note's text, and of every signature line the key's name, its hash and what follows that.
+
+    Raises:
+        NoteError: malformed, or longer than `LONGEST`.
+    """
+    if len(note) > LONGEST:
+        raise NoteError(f"a note of more than {LONGEST:,} characters")
+    text, blank, signatures = note.rpartition("\n\n")
+    if not blank or not signatures.endswith("\n"):
+        raise NoteError("not a signed note (text, blank line, signatures)")
+    lines: list[tuple[str, bytes]] = []
+    for line in signatures.split("\n")[:-1]:
+        if not line.startswith("— ") or line.count(" ") != 2:
+            raise NoteError("malformed signature line")
+        _, name, encoded = line.split(" ")
+        lines.append((name, _decode(encoded, "signature")))
+    return text + "\n", lines
+
+
 def signers(note: str) -> list[str]:
     """The `name+hash` of every key that a note claims to be signed by, unverified."""
-    found: list[str] = []
-    for line in note.rpartition("\n\n")[2].split("\n"):
-        parts = line.split(" ")
-        if len(parts) == 3 and parts[0] == "—":
-            found.append(f"{parts[1]}+{_decode(parts[2], 'signature')[:4].hex()}")
-    return found
+    return [f"{name}+{blob[:4].hex()}" for name, blob in taken_apart(note)[1]]
 
 
-def _line(key: PublicKey, signature: bytes) -> str:
-    return f"— {key.name} {base64.b64encode(key.hash + signature).decode()}\n"
+def key_hash(name: str, material: bytes) -> bytes:
+    """First 4 bytes of SHA-256(name ‖ newline ‖ algorithm ‖ key)."""
+    return hashlib.sha256(name.encode() + b"\n" + material).digest()[:4]
+
+
+def read_key(text: str, algorithm: bytes, what: str) -> tuple[str, bytes]:
+    """The name and the 32 bytes of a verifier key `name+hash+base64(algorithm ‖ key)`.
+
+    Raises:
+        NoteError: malformed, another algorithm, or a hash that does not fit.
+    """
+    name, _, rest = text.strip().partition("+")
+    given, _, encoded = rest.partition("+")
+    blob = _decode(encoded, "public key")
+    if not _name_ok(name) or blob[:1] != algorithm or len(blob) != 33:
+        raise NoteError(f"not {what} (expected name+hash+base64)")
+    if key_hash(name, blob).hex() != given:
+        raise NoteError(f"public key {name!r}: its hash does not fit its name and bytes")
+    return name, blob[1:]
+
+
+def signature_line(name: str, blob: bytes) -> str:
+    """A signature's line: who signed, the key's hash and what follows it."""
+    return f"— {name} {base64.b64encode(blob).decode()}\n"
 
 
 def _decode(text: str, what: str) -> bytes:

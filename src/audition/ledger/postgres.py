@@ -215,7 +215,7 @@ class Postgres(Database):
             connection.exec_driver_sql("VACUUM contents")
             connection.invalidate()
 
-    def damage(self, connection: sa.Connection) -> str | None:
+    def damage(self, connection: sa.Connection, *, indices: bool = True) -> str | None:
         """Its pages are the server's affair; each row is compared with its hash."""
         return None
 

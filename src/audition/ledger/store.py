@@ -501,13 +501,38 @@ class SqlLedger:
                 page = connection.exec_driver_sql(self.database.sql(_READ), found).all()
             for (data,) in page:
                 if data is None:
-                    raise LedgerError(f"run {run}, event {after + 1}: it was moved out of here")
+                    raise LedgerError(
+                        f"run {run}, event {after + 1}: it was let go; its archive has it"
+                    )
                 try:
                     event = parse_event(data, strict=False)
                 except EventError as error:
                     raise LedgerError(f"run {run}, event {after + 1}: {error}") from None
                 after = event.seq
                 yield event
+            if len(page) < 500:
+                return
+
+    def follow(self, after: int = -1) -> Iterator[tuple[int, Event]]:
+        """The committed events of all runs with a larger index, in order, a page at a time.
+
+        It ends with the last one; whoever goes on from its index misses none.
+
+        Raises:
+            LedgerError: an event cannot be read, or was let go.
+        """
+        index = events_table.c.index
+        query = sa.select(index, events_table.c.data).order_by(index).limit(500)
+        while True:
+            with self.database.plainly(), self._glances.connect() as connection:
+                page = connection.execute(query.where(index > after)).all()
+            for after, data in page:
+                if data is None:
+                    raise LedgerError(f"event {after}: it was let go; its archive has it")
+                try:
+                    yield after, parse_event(data, strict=False)
+                except EventError as error:
+                    raise LedgerError(f"event {after}: {error}") from None
             if len(page) < 500:
                 return
 
@@ -528,27 +553,41 @@ class SqlLedger:
         with self.database.plainly(), self._glances.connect() as connection:
             return connection.execute(sa.select(ledger_table.c.size)).scalar_one()
 
-    def checkpoint(self) -> str | None:
-        """The newest checkpoint, as a signed note; None if there is none."""
+    def checkpoint(self, line: str = "") -> str | None:
+        """The newest checkpoint (with a line that begins so), as a signed note; None if none."""
         query = sa.select(checkpoints_table.c.note).order_by(checkpoints_table.c.size.desc())
+        if line:
+            query = query.where(checkpoints_table.c.note.contains(f"\n{line}", autoescape=True))
         with self.database.plainly(), self._glances.connect() as connection:
             return connection.execute(query.limit(1)).scalar()
 
-    def inclusion(self, index: int, size: int) -> list[bytes]:
-        """Proof that event `index` is in the tree of `size` events."""
-        return inclusion_proof(self._leaves, index, size)
+    def countersign(self, size: int, line: str) -> None:
+        """Add a witness's line to the checkpoint of that size."""
+        self.database.check_writable()
+        database, writer = self.database.plainly(), self.database.writer()
+        with database, writer as connection, connection.begin():
+            connection.execute(
+                sa.update(checkpoints_table)
+                .where(checkpoints_table.c.size == size)
+                .values(note=checkpoints_table.c.note + line)
+            )
 
-    def consistency(self, old: int, new: int) -> list[bytes]:
-        """Proof that the tree of `old` events is a prefix of the tree of `new` events."""
-        return consistency_proof(self._leaves, old, new)
-
-    def _leaves(self, start: int, end: int) -> Iterable[bytes]:
+    def leaves(self, start: int, end: int) -> Iterator[bytes]:
+        """The leaf hashes of the events with index start ≤ i < end, in order."""
         query = (
             sa.select(events_table.c.leaf)
             .where(events_table.c.index >= start, events_table.c.index < end)
             .order_by(events_table.c.index)
         )
         return (leaf for (leaf,) in self._stream(query))
+
+    def inclusion(self, index: int, size: int) -> list[bytes]:
+        """Proof that event `index` is in the tree of `size` events."""
+        return inclusion_proof(self.leaves, index, size)
+
+    def consistency(self, old: int, new: int) -> list[bytes]:
+        """Proof that the tree of `old` events is a prefix of the tree of `new` events."""
+        return consistency_proof(self.leaves, old, new)
 
     def _stream(self, query: sa.Select[Any]) -> Iterator[Any]:
         paged = query.execution_options(yield_per=500)

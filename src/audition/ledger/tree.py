@@ -25,6 +25,11 @@ def leaf_hash(data: bytes) -> bytes:
     return hashlib.sha256(b"\x00" + data).digest()
 
 
+def leaf_hashes(data: Iterable[bytes]) -> list[bytes]:
+    """Hashes of leaves."""
+    return [hashlib.sha256(b"\x00" + one).digest() for one in data]
+
+
 def node_hash(left: bytes, right: bytes) -> bytes:
     """Hash of an inner node: SHA-256(0x01 ‖ left ‖ right)."""
     return hashlib.sha256(b"\x01" + left + right).digest()
@@ -43,12 +48,20 @@ class Frontier:
 
     def append(self, leaf: bytes) -> None:
         """Add one leaf hash; amortised two hashes."""
-        node, size = leaf, self.size
-        while size & 1:
-            node = node_hash(self.peaks.pop(), node)
-            size >>= 1
-        self.peaks.append(node)
-        self.size += 1
+        self._join(leaf, 1)
+
+    def extend(self, leaves: Sequence[bytes]) -> None:
+        """Add leaf hashes, whole subtrees at a time."""
+        done = 0
+        while done < len(leaves):
+            room = self.size & -self.size or len(leaves)  # the largest subtree that fits here
+            width = min(room, 1 << (len(leaves) - done).bit_length() - 1)
+            level = list(leaves[done : done + width])
+            while len(level) > 1:
+                pairs = zip(level[::2], level[1::2], strict=True)
+                level = [hashlib.sha256(b"\x01" + one + other).digest() for one, other in pairs]
+            self._join(level[0], width)
+            done += width
 
     def root(self) -> bytes:
         """Root of the tree so far."""
@@ -62,6 +75,14 @@ class Frontier:
     def copy(self) -> Frontier:
         """A frontier that grows apart from this one."""
         return Frontier(self.size, self.peaks)
+
+    def _join(self, node: bytes, width: int) -> None:
+        """Add the root of a complete subtree, whose width divides the size."""
+        size, self.size = self.size, self.size + width
+        while size & width:
+            node = node_hash(self.peaks.pop(), node)
+            width <<= 1
+        self.peaks.append(node)
 
 
 def root_of(leaves: Iterable[bytes]) -> bytes:
@@ -99,6 +120,28 @@ def consistency_proof(leaves: Leaves, old: int, new: int) -> list[bytes]:
     Raises:
         ValueError: not 0 < old ≤ new.
     """
+    return _consistency(lambda start, end: root_of(leaves(start, end)), old, new)
+
+
+def growth_proof(edge: Frontier, leaves: Leaves, new: int) -> list[bytes]:
+    """What `consistency_proof` gives, from the old tree's edge: no leaf before it is read again.
+
+    Raises:
+        ValueError: the old tree is empty, or larger than the new one.
+    """
+    complete: dict[int, bytes] = {}
+    start = 0
+    for bit, peak in zip(_bits(edge.size), edge.peaks, strict=True):
+        complete[start] = peak
+        start += bit
+
+    def subtree(start: int, end: int) -> bytes:
+        return complete[start] if end <= edge.size else root_of(leaves(start, end))
+
+    return _consistency(subtree, edge.size, new)
+
+
+def _consistency(subtree: Callable[[int, int], bytes], old: int, new: int) -> list[bytes]:
     if not 0 < old <= new:
         raise ValueError(f"no proof from size {old} to size {new}")
     path: list[bytes] = []
@@ -106,13 +149,13 @@ def consistency_proof(leaves: Leaves, old: int, new: int) -> list[bytes]:
     while old - start < end - start:
         middle = start + _split(end - start)
         if old <= middle:
-            path.append(root_of(leaves(middle, end)))
+            path.append(subtree(middle, end))
             end = middle
         else:
-            path.append(root_of(leaves(start, middle)))
+            path.append(subtree(start, middle))
             start, whole = middle, False
     if not whole:
-        path.append(root_of(leaves(start, end)))
+        path.append(subtree(start, end))
     return path[::-1]
 
 
@@ -185,3 +228,8 @@ def check_consistency(
 def _split(size: int) -> int:
     """The largest power of two smaller than `size`."""
     return 1 << ((size - 1).bit_length() - 1)
+
+
+def _bits(size: int) -> list[int]:
+    """The powers of two that make up a size, largest first."""
+    return [1 << bit for bit in range(size.bit_length() - 1, -1, -1) if size >> bit & 1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from audition.canonical import digest_value
 from audition.gate import signers
@@ -72,6 +72,11 @@ class Tally:
     batches: int = 0
     batches_unread: int = 0
     lessons: int = 0
+
+    def add(self, other: Tally) -> None:
+        """Count what was examined elsewhere too."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
 
 
 @dataclass(slots=True)

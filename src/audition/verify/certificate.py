@@ -446,6 +446,7 @@ def _events(evidence: Evidence, run: RunId) -> list[Event]:
 
 
 def _get(evidence: Evidence, digest: Digest) -> bytes:
-    for _, data in evidence.get({bytes.fromhex(digest)}):
-        return data
+    for _, _, data in evidence.get({bytes.fromhex(digest)}):
+        if isinstance(data, bytes):
+            return data
     raise LedgerError(f"content {digest[:12]}… is not in this ledger")

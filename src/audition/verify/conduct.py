@@ -7,6 +7,7 @@ recorded, draws recomputed from the secret, histories chained anew.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from audition.ledger import PublicKey
 from audition.ledger.events import REGISTER, ContentRedacted, RunClosed, RunOpened
@@ -19,6 +20,37 @@ from audition.verify.live import Live
 from audition.verify.recorded import Recorded
 from audition.verify.signoff import Enrolled
 from audition.verify.simulated import Course, Simulated
+
+_OF_THE_LEDGER = frozenset({ContentRedacted, RunClosed, RunOpened})
+"""What is more than a step of its run."""
+
+
+@dataclass(slots=True)
+class Conducted:
+    """What was seen of runs."""
+
+    runs: int = 0
+    """Runs."""
+    open: int = 0
+    """Runs that have not ended."""
+    beyond: int = 0
+    """Events of runs that could not be followed to their end."""
+    courses: list[Course] = field(default_factory=list[Course])
+    """Runs that train, in the order of their opening."""
+    choices: list[Choice] = field(default_factory=list[Choice])
+    """Runs that choose among siblings."""
+    tally: Tally = field(default_factory=Tally)
+    """What was examined."""
+    redeemed: set[bytes] = field(default_factory=set[bytes])
+    """Tickets that were redeemed, shortened."""
+
+    def add(self, other: Conducted) -> None:
+        """Count other runs too, none of which trains."""
+        self.runs += other.runs
+        self.open += other.open
+        self.beyond += other.beyond
+        self.tally.add(other.tally)
+        self.redeemed |= other.redeemed
 
 
 class Conduct:
@@ -41,29 +73,19 @@ class Conduct:
         self._ended: set[bytes] = set()
         self._lost: set[bytes] = set()
         self._redeemed: set[bytes] = set()
-        self.courses: list[Course] = []
-        """Runs that train, in the order of their opening."""
-        self.choices: list[Choice] = []
-        """Runs that choose among siblings."""
-        self.tally = Tally()
-        """What was examined."""
-        self._enrolled = Enrolled(origin, self._keys, findings, self.tally)
-        self.beyond = 0
-        """Events of runs that could not be followed to their end."""
-
-    @property
-    def runs(self) -> int:
-        """Runs seen."""
-        return len(self._runs) + len(self._ended) + len(self._lost)
-
-    @property
-    def open(self) -> int:
-        """Runs that have not ended."""
-        return len(self._runs)
+        self._seen = Conducted()
+        self._enrolled = Enrolled(origin, self._keys, findings, self._seen.tally)
 
     def take(self, place: Place, event: Event) -> None:
         """Examine the next event of the ledger."""
         self._findings.here = place
+        rules = self._runs.get(event.run)
+        if rules is not None and type(event.body) not in _OF_THE_LEDGER:
+            try:
+                rules.take(event)
+            except Disorder as disorder:
+                self._lose(event.run, disorder)
+            return
         if isinstance(event.body, ContentRedacted):
             self._contents.redacted.setdefault(bytes.fromhex(event.body.content), place)
             return
@@ -72,21 +94,27 @@ class Conduct:
             return
         name = bytes.fromhex(event.run)
         if name in self._lost:
-            self.beyond += 1
+            self._seen.beyond += 1
             return
         try:
             self._follow(name, event)
         except Disorder as disorder:
-            self._findings.add(disorder.guarantee, f"{disorder}; followed no further")
-            self._runs.pop(event.run, None)
-            self._ended.discard(name)
-            self._lost.add(name)
+            self._lose(event.run, disorder)
 
-    def conclude(self) -> None:
-        """Count what open runs leave unchecked."""
+    @property
+    def trains(self) -> bool:
+        """Whether any run seen so far trains, or chooses among those that do."""
+        return bool(self._seen.courses or self._seen.choices)
+
+    def conclude(self) -> Conducted:
+        """What was seen, with what open runs leave unchecked."""
         for rules in self._runs.values():
             if isinstance(rules, Live):
                 rules.unchecked()
+        self._seen.open = len(self._runs)
+        self._seen.runs = len(self._runs) + len(self._ended) + len(self._lost)
+        self._seen.redeemed = self._redeemed
+        return self._seen
 
     def _follow(self, name: bytes, event: Event) -> None:
         rules, body = self._runs.get(event.run), event.body
@@ -104,18 +132,24 @@ class Conduct:
                 del self._runs[event.run]
                 self._ended.add(name)
 
+    def _lose(self, run: str, disorder: Disorder) -> None:
+        self._findings.add(disorder.guarantee, f"{disorder}; followed no further")
+        self._runs.pop(run, None)
+        self._ended.discard(bytes.fromhex(run))
+        self._lost.add(bytes.fromhex(run))
+
     def _open(self, run: str, body: RunOpened) -> Choice | Live | Recorded | Simulated:
-        case = Case(run, body, self._findings, self._contents, self._keys, self.tally)
+        case = Case(run, body, self._findings, self._contents, self._keys, self._seen.tally)
         match body.mode:
             case "live":
                 return Live(case, self._redeemed, self._enrolled)
             case "record":
                 return Recorded(case)
             case "simulated" if body.training is None:
-                choice = Choice(case, self.courses)
-                self.choices.append(choice)
+                choice = Choice(case, self._seen.courses)
+                self._seen.choices.append(choice)
                 return choice
             case "simulated":
                 rules = Simulated(case)
-                self.courses.append(rules.course)
+                self._seen.courses.append(rules.course)
                 return rules

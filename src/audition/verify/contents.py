@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from typing import Any
 
 from audition.canonical import loads
 from audition.ledger import LedgerError, content_name
-from audition.ledger.events import (
-    ActFinished,
-    ActInDoubt,
-    ActRecorded,
-    ActSettled,
-    AuditRecorded,
-    BatchSealed,
-    Candidate,
-    CandidatesSealed,
-    PlantSealed,
-    RunClosed,
-    RunOpened,
-    RunResumed,
-    StepProposed,
-    StepThought,
-    ThinkerUpdated,
-    ThoughtFailed,
-    TranscriptRecorded,
-)
+from audition.ledger.events import ActFinished, StepProposed
 from audition.ledger.evidence import Evidence
-from audition.step import Act, Ask, Body, Digest, Event, Proposal, parse_proposal
+from audition.ledger.naming import NAMELESS, NAMING, names
+from audition.step import Act, Ask, Digest, Event, Proposal, parse_proposal
 from audition.verify.finding import Findings, Place
 
 NAMED = 100_000
 """Absent contents for which the first event that names them is remembered."""
+
+AT_HAND = 1 << 12
+"""Bytes of a proposal that is kept until its ticket is issued, and how many are."""
 
 
 class Contents:
@@ -40,16 +27,21 @@ class Contents:
     Args:
         evidence: the rows.
         findings: where to report.
+        hashed: whether `hash_all` compares each with its name; else it is when an event needs it.
     """
 
-    def __init__(self, evidence: Evidence, findings: Findings) -> None:
+    def __init__(self, evidence: Evidence, findings: Findings, *, hashed: bool = True) -> None:
+        self._hashed = hashed
+        self.amiss = False
+        """Whether anything was reported, or will be."""
         self._evidence = evidence
         self._findings = findings
         self._altered: dict[bytes, str] = {}
         self._gone: set[bytes] = set()
         self._absent: dict[bytes, Place] = {}
-        self._proposed: dict[Digest, tuple[str, str | None]] = {}
+        self._proposed: dict[Digest, tuple[str, str | None, bool]] = {}
         self._statuses: dict[Digest, str] = {}
+        self._written: dict[Digest, bytes] = {}
         self.count = 0
         """Pieces of content."""
         self.redacted: dict[bytes, Place] = {}
@@ -60,14 +52,18 @@ class Contents:
         try:
             for name, salt, data in self._evidence.contents():
                 self.count += 1
+                if salt is None and type(data) is bytes and sha256(data).digest() == name:
+                    continue
                 if not isinstance(name, bytes) or len(name) != 32:
-                    self._findings.add(10, "a piece of content has no proper name")
+                    self._found(10, "a piece of content has no proper name")
                 elif data is None:
                     self._gone.add(name)
                 elif wrong := _wrong(name, salt, data):
                     self._altered[name] = wrong
         except LedgerError as error:
-            self._findings.add(10, f"the contents cannot be read to their end: {error}")
+            self._found(10, f"the contents cannot be read to their end: {error}")
+        self._altered = dict(sorted(self._altered.items()))
+        self.amiss = self.amiss or bool(self._altered)
 
     def look_up(self, page: Sequence[tuple[Place, Event]]) -> None:
         """Find what a page of events names."""
@@ -75,30 +71,44 @@ class Contents:
         proposals: set[bytes] = set()
         outcomes: set[bytes] = set()
         for place, event in page:
-            for digest in names(event.body):
-                named.setdefault(bytes.fromhex(digest), place)
-            if isinstance(event.body, StepProposed):
-                proposals.add(bytes.fromhex(event.body.proposal))
-            elif isinstance(event.body, ActFinished):
-                outcomes.add(bytes.fromhex(event.body.outcome))
-        held = self._evidence.held(named)
+            body = event.body
+            if type(body) in NAMELESS:
+                continue
+            fields = NAMING.get(type(body))
+            found = names(body) if fields is None else [getattr(body, field) for field in fields]
+            for digest in found:
+                if digest is not None:
+                    named.setdefault(bytes.fromhex(digest), place)
+            if isinstance(body, StepProposed):
+                proposals.add(bytes.fromhex(body.proposal))
+            elif isinstance(body, ActFinished):
+                outcomes.add(bytes.fromhex(body.outcome))
+        shown = proposals | outcomes
+        held = self._evidence.held(named.keys() - shown)
+        self._proposed, self._statuses = {}, {}
+        for name, data in self._get(shown):
+            held[name] = data is not None
+            if isinstance(data, bytes) and name in proposals:
+                self._propose(name.hex(), data)
+            if isinstance(data, bytes) and name in outcomes:
+                self._statuses[name.hex()] = _field(data, "status")
         for name, place in named.items():
             if name in self._altered:
-                self._findings.add(10, f"{_short(name)} {self._altered.pop(name)}", at=place)
+                self._found(10, f"{_short(name)} {self._altered.pop(name)}", at=place)
             elif not held.get(name) and len(self._absent) < NAMED:
                 self._absent.setdefault(name, place)
-        found = self._evidence.get(proposals)
-        self._proposed = {name.hex(): _proposed(data) for name, data in found}
-        found = self._evidence.get(outcomes)
-        self._statuses = {name.hex(): _field(data, "status") for name, data in found}
 
     def kind(self, proposal: Digest) -> str | None:
         """The kind of a proposal on this page; empty if it is no proposal, None if it is gone."""
-        return self._proposed.get(proposal, (None, None))[0]
+        return self._proposed.get(proposal, (None, None, False))[0]
 
     def tool(self, proposal: Digest) -> str | None:
         """The tool that a proposal on this page needs, as far as it is there and needs one."""
-        return self._proposed.get(proposal, (None, None))[1]
+        return self._proposed.get(proposal, (None, None, False))[1]
+
+    def written(self, proposal: Digest) -> bytes | None:
+        """A step that an executor can do, as it is written, if it is still at hand."""
+        return self._written.get(proposal)
 
     def status(self, outcome: Digest) -> str | None:
         """How an act on this page went; empty if its outcome is none, None if it is gone."""
@@ -106,14 +116,14 @@ class Contents:
 
     def schema(self, digest: Digest) -> str | None:
         """The name in a tool's schema; empty if it is none, None if it is gone."""
-        for _, data in self._evidence.get({bytes.fromhex(digest)}):
-            return _field(data, "name")
-        return None
+        data = self.data(digest)
+        return None if data is None else _field(data, "name")
 
     def data(self, digest: Digest) -> bytes | None:
         """A piece of content, if it is still there."""
-        for _, data in self._evidence.get({bytes.fromhex(digest)}):
-            return data
+        for _, data in self._get({bytes.fromhex(digest)}):
+            if isinstance(data, bytes):
+                return data
         return None
 
     def proposal(self, digest: Digest) -> Proposal | None:
@@ -122,68 +132,53 @@ class Contents:
         Raises:
             ValueError: the content is no proposal.
         """
-        for _, data in self._evidence.get({bytes.fromhex(digest)}):
-            return parse_proposal(data)
-        return None
+        data = self.data(digest)
+        return None if data is None else parse_proposal(data)
+
+    def _propose(self, name: Digest, data: bytes) -> None:
+        _, _, can_be_done = self._proposed[name] = _proposed(data)
+        if can_be_done and len(data) <= AT_HAND:
+            if len(self._written) >= AT_HAND:
+                self._written.clear()
+            self._written[name] = data
+
+    def _get(self, names: set[bytes]) -> Iterator[tuple[bytes, Any]]:
+        for name, salt, data in self._evidence.get(names):
+            if not self._hashed and data is not None and (wrong := _wrong(name, salt, data)):
+                self._found(10, f"{_short(name)} {wrong}")
+            yield name, data
+
+    @property
+    def absent(self) -> frozenset[bytes]:
+        """What events name and is not there, as far as it is remembered."""
+        return frozenset(self._absent)
+
+    def add(self, absent: frozenset[bytes], redacted: dict[bytes, Place]) -> None:
+        """Take into account what was found elsewhere to be absent, or said to be deleted."""
+        self._absent.update((name, Place(-1)) for name in absent)
+        self.redacted.update(redacted)
+
+    def _found(self, guarantee: int, says: str, *, at: Place | None = None) -> None:
+        self.amiss = True
+        self._findings.add(guarantee, says, at=at)
+
+    def conclude_alone(self) -> None:
+        """Report what was altered, when no event was read."""
+        for name, wrong in self._altered.items():
+            self._found(10, f"{_short(name)} {wrong}", at=Place(-1))
 
     def conclude(self) -> None:
         """Report what is gone although nobody says that it was deleted, and the reverse."""
         for name, wrong in self._altered.items():
-            self._findings.add(10, f"{_short(name)} {wrong}; no event names it", at=Place(-1))
+            self._found(10, f"{_short(name)} {wrong}; no event names it", at=Place(-1))
         self._gone.update(self._absent)
         for name in self._gone - self.redacted.keys():
             says = f"{_short(name)} is gone, and no event says that it was deleted"
-            self._findings.add(10, says, at=self._absent.get(name, Place(-1)))
+            self._found(10, says, at=self._absent.get(name, Place(-1)))
         held = self._evidence.held(self.redacted)
         for name in (name for name, there in held.items() if there):
             says = f"{_short(name)} was to be deleted and is still there"
-            self._findings.add(10, says, at=self.redacted[name])
-
-
-def names(body: Body) -> Iterator[Digest]:
-    """The contents that an event names, in order."""
-    match body:
-        case RunOpened():
-            yield body.goal
-            yield from body.tools
-            plan = body.training.plan if body.training else None
-            found = (body.box, body.confinement, plan)
-        case RunResumed():
-            found = (body.confinement,)
-        case PlantSealed():
-            found = (body.leaves,)
-        case TranscriptRecorded():
-            found = (body.content,)
-        case StepThought():
-            found = (body.content, body.calls, body.exchanges, body.state)
-        case ThoughtFailed():
-            found = (body.content, body.calls, body.exchanges)
-        case StepProposed():
-            found = (body.proposal,)
-        case CandidatesSealed():
-            found = (
-                digest
-                for one in (*body.candidates, *body.missing)
-                for digest in (
-                    one.proposal if isinstance(one, Candidate) else None,
-                    one.content,
-                    one.calls,
-                    one.exchanges,
-                )
-            )
-        case AuditRecorded():
-            found = (body.answer.said,)
-        case ActFinished() | ActInDoubt() | ActRecorded() | ActSettled():
-            found = (body.outcome,)
-        case BatchSealed():
-            found = (body.data,)
-        case ThinkerUpdated():
-            found = (body.weights,)
-        case RunClosed():
-            found = (body.answer, body.labels)
-        case _:
-            found = ()
-    yield from (digest for digest in found if digest is not None)
+            self._found(10, says, at=self.redacted[name])
 
 
 def _wrong(name: bytes, salt: Any, data: Any) -> str:
@@ -192,16 +187,24 @@ def _wrong(name: bytes, salt: Any, data: Any) -> str:
     return "" if content_name(data, salt) == name.hex() else "was altered"
 
 
-def _proposed(data: bytes) -> tuple[str, str | None]:
-    """What these bytes propose, exactly, and with which tool; an empty text if nothing."""
+def _proposed(data: bytes) -> tuple[str, str | None, bool]:
+    """What these bytes propose, exactly, with which tool, and whether any executor can do it.
+
+    An empty text if they propose nothing.
+    """
     try:
         proposal = parse_proposal(data)
     except ValueError:
-        return "", None
+        return "", None, False
     if proposal.canonical() != data:
-        return "", None
-    tool = proposal.tool if isinstance(proposal, Act) else None
-    return proposal.kind, "ask" if isinstance(proposal, Ask) else tool
+        return "", None, False
+    match proposal:
+        case Act():
+            return proposal.kind, proposal.tool, proposal.malformed is None
+        case Ask():
+            return proposal.kind, "ask", True
+        case _:
+            return proposal.kind, None, False
 
 
 def _field(data: bytes, name: str) -> str:

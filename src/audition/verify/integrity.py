@@ -1,28 +1,30 @@
 """Whether a ledger is what was written: leaves, order, tree, checkpoints, signatures.
 
-The events are read once, in order of index; each is yielded as soon as its own row agrees.
+The events are read once, in order of index; each is given on once its own row agrees.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import heapq
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from audition.ledger import (
-    Checkpoint,
-    EventError,
-    LedgerError,
-    NoteError,
-    PublicKey,
-    parse_event,
-    read_checkpoint,
-)
+from audition.ledger import Checkpoint, LedgerError, NoteError, PublicKey, read_checkpoint
 from audition.ledger.evidence import Evidence
 from audition.ledger.note import signers
 from audition.ledger.tree import Frontier, leaf_hash
 from audition.step import Event
+from audition.verify.cosigned import Cosigned
 from audition.verify.finding import Findings, Place
+from audition.verify.rows import Rows, let_go, proper
+
+PAGE = 256
+"""Events that are given on at a time."""
+
+ROOM = 1 << 23
+"""Bytes of events that are read ahead, if they are as long as the longest."""
 
 SIGNERS = 20
 """Unknown signers that are named; a hostile ledger may have any number."""
@@ -37,7 +39,9 @@ class Witnessed:
     head: Checkpoint
     """What it says."""
     signed: bool
-    """Whether a trusted key signed it."""
+    """Whether a trusted key signed it, or a witness asked for co-signed it."""
+    cosigned: bool = False
+    """Whether enough of the witnesses asked for co-signed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class _Claim:
     root: bytes
     who: str
     trusted: bool
+    cosigned: bool = False
 
 
 class Integrity:
@@ -56,7 +61,8 @@ class Integrity:
     Args:
         evidence: the rows.
         trusted: whose signatures count.
-        witnessed: a checkpoint from outside, if there is one.
+        witnessed: checkpoints from outside.
+        cosigned: who reads the co-signatures.
         findings: where to report.
     """
 
@@ -64,16 +70,18 @@ class Integrity:
         self,
         evidence: Evidence,
         trusted: Iterable[PublicKey],
-        witnessed: Witnessed | None,
+        witnessed: Iterable[Witnessed],
+        cosigned: Cosigned,
         findings: Findings,
     ) -> None:
         self._evidence = evidence
         self._trusted = tuple(trusted)
-        self._witnessed = witnessed
+        self._witnessed = tuple(witnessed)
+        self._cosigned = cosigned
         self._findings = findings
         self._tree = Frontier()
+        self._rows = Rows(findings)
         self._whole = True
-        self._next: dict[str, int] = {}
         self._agreed = 0
         self._doubted: _Claim | None = None
         self.signatures = 0
@@ -88,6 +96,16 @@ class Integrity:
         """Keys that nobody trusts and that claim to have signed."""
 
     @property
+    def runs(self) -> int:
+        """Runs whose events were read."""
+        return self._rows.runs
+
+    @property
+    def elsewhere(self) -> int:
+        """Events that only an archive has."""
+        return self._rows.elsewhere
+
+    @property
     def events(self) -> int:
         """Events read so far."""
         return self._tree.size
@@ -97,21 +115,56 @@ class Integrity:
         """Root of the tree of the events read so far."""
         return self._tree.root()
 
-    def rows(self) -> Iterator[tuple[Place, Event]]:
-        """Check every row; yield the events that can be read."""
+    def pages(self, *, parsed: bool = True) -> Iterator[list[tuple[Place, Event]]]:
+        """Check every row; give on the events that can be read, a page at a time.
+
+        Args:
+            parsed: whether the events are read at all; else nothing is given on, and rows that
+                agree with what is written in them are not looked at further.
+        """
+        page: list[tuple[Place, Event]] = []
+        for rows in self._pieces(self._evidence.rows(), page):
+            if parsed:
+                page += self._rows.read(rows)
+            elif not self._rows.sound(rows):
+                self._rows.read(rows)
+            if len(page) == PAGE:
+                yield page.copy()
+                page.clear()
+        yield page
+
+    def leaves(self) -> Iterator[list[Any]]:
+        """Make the tree of the leaf hashes as they stand, some (index, run, seq, leaf) at a time.
+
+        Whether they are those of the events is for whoever reads the events.
+        """
+        yield from self._pieces(self._evidence.leaves(), [])
+
+    def _pieces(self, rows: Iterator[Any], page: Sized) -> Iterator[list[Any]]:
+        """The rows, cut where the page is full and at every size of which a root is claimed."""
         claims = self._claims()
         claim = next(claims, None)
-        try:
-            for row in self._evidence.rows():
-                while claim is not None and claim.size <= self._tree.size:
-                    self._compare(claim)
-                    claim = next(claims, None)
-                event = self._row(*row)
-                if event is not None:
-                    yield event
-        except LedgerError as error:
-            self._whole = False
-            self._findings.add(10, f"no event can be read from here: {error}", at=self._edge())
+        ended, most = False, read_ahead(self._evidence, PAGE)
+        while not ended:
+            while claim is not None and claim.size <= self._tree.size:
+                self._compare(claim)
+                claim = next(claims, None)
+            count = min(most, PAGE - len(page))
+            if claim is not None:
+                count = min(count, claim.size - self._tree.size)
+            piece: list[Any] = []
+            error: LedgerError | None = None
+            try:
+                piece.extend(islice(rows, count))
+                ended = len(piece) < count
+            except LedgerError as failed:
+                error, ended = failed, True
+            if piece:
+                yield from self._grown(piece)
+            if error is not None:
+                self._whole = False
+                says = f"no event can be read from here: {error}"
+                self._findings.add(10, says, at=self._edge())
         while claim is not None and claim.size <= self._tree.size:
             self._compare(claim)
             claim = next(claims, None)
@@ -120,62 +173,42 @@ class Integrity:
             claim = next(claims, None)
         self._conclude()
 
-    def _row(
-        self, index: Any, run: Any, seq: Any, leaf: Any, data: Any
-    ) -> tuple[Place, Event] | None:
-        name = run.hex() if isinstance(run, bytes) else None
-        seq = seq if isinstance(seq, int) else None
-        if index != self._tree.size and self._whole:
-            self._whole = False
-            self._findings.add(10, f"missing: the next row is {index!r}", at=self._edge())
-        number = index if isinstance(index, int) else self._tree.size
-        self._findings.here = Place(number, name, seq)
-        if not isinstance(data, bytes) or not isinstance(leaf, bytes) or len(leaf) != 32:
-            self._findings.add(10, "the row holds no event and leaf hash")
-            self._tree.append(leaf_hash(b""))
-            return None
-        self._tree.append(leaf)
-        if leaf_hash(data) != leaf:
-            self._findings.add(10, "the event was altered: it does not hash to its leaf")
-        try:
-            event = parse_event(data)
-        except EventError as error:
-            self._findings.add(10, f"no event of this version: {error}")
-            return None
-        place = self._findings.here = Place(number, event.run, event.seq, event.body.kind)
-        if event.run != name:
-            self._findings.add(10, f"the row files this event under run {name}")
-        if event.seq != seq:
-            self._findings.add(10, f"the row numbers this event {seq} in its run")
-        due = self._next.get(event.run, 0)
-        if event.seq != due:
-            self._findings.add(10, f"the run's event {due} was due: one is missing or moved")
-        self._next[event.run] = event.seq + 1
-        return place, event
+    def _grown(self, rows: list[Any]) -> Iterator[list[Any]]:
+        """Let the tree grow by these rows; where one is amiss, by one at a time."""
+        indices, _, _, leaves, *more = zip(*rows, strict=True)
+        last = more[0] if more else leaves
+        in_turn = indices == tuple(range(self._tree.size, self._tree.size + len(rows)))
+        if in_turn and {*map(type, leaves), *map(type, last)} == {bytes} and _long(leaves):
+            self._tree.extend(leaves)
+            yield rows
+            return
+        for row in rows:
+            if row[0] != self._tree.size and self._whole:
+                self._whole = False
+                says = f"missing: the next row is {row[0]!r}"
+                self._findings.add(10, says, at=self._edge())
+            leaf, data = row[3], row[-1]
+            sound = proper(leaf, data) or let_go(leaf, data)
+            self._tree.append(leaf if sound else leaf_hash(b""))
+            yield [row]
 
     # ---------------------------------------------------------------- roots
 
     def _claims(self) -> Iterator[_Claim]:
         """What checkpoints say, smallest tree first."""
-        outside = None
-        if self._witnessed is not None:
-            head = self._witnessed.head
-            outside = _Claim(head.size, head.root, self._witnessed.name, self._witnessed.signed)
-            if head.origin != self._evidence.origin:
-                self._findings.add(
-                    10, f"{outside.who} is of another ledger ({head.origin})", at=Place(-1)
-                )
-                outside = None
-        for size, note in self._notes():
-            claim = self._read(size, note)
-            if claim is None:
-                continue
-            if outside is not None and outside.size < claim.size:
-                yield outside
-                outside = None
-            yield claim
-        if outside is not None:
-            yield outside
+        outside: list[_Claim] = []
+        for one in self._witnessed:
+            head = one.head
+            if head.origin == self._evidence.origin:
+                outside.append(_Claim(head.size, head.root, one.name, one.signed, one.cosigned))
+            else:
+                says = f"{one.name} is of another ledger ({head.origin})"
+                self._findings.add(10, says, at=Place(-1))
+        outside.sort(key=lambda claim: claim.size)
+        inside = (self._read(size, note) for size, note in self._notes())
+        yield from heapq.merge(
+            outside, (claim for claim in inside if claim), key=lambda claim: claim.size
+        )
 
     def _notes(self) -> Iterator[tuple[Any, Any]]:
         try:
@@ -192,6 +225,7 @@ class Integrity:
         try:
             head, keys = read_checkpoint(note, self._trusted)
             claimed = signers(note)
+            enough = self._cosigned.enough(head.size, note)
         except NoteError as error:
             self._findings.add(10, f"the checkpoint at size {size} is forged: {error}", at=place)
             return None
@@ -203,7 +237,7 @@ class Integrity:
         self.signed_by.update(key.id for key in keys)
         if len(self.unknown) < SIGNERS:
             self.unknown.update(set(claimed) - {key.id for key in keys})
-        return _Claim(size, head.root, f"the checkpoint at size {size}", bool(keys))
+        return _Claim(size, head.root, f"the checkpoint at size {size}", bool(keys), enough)
 
     def _compare(self, claim: _Claim) -> None:
         """Compare a claim about the tree as it stands; a lone false claim is itself the forgery."""
@@ -219,6 +253,8 @@ class Integrity:
         self._agreed = claim.size
         if claim.trusted:
             self.covered = claim.size
+        if claim.cosigned:
+            self._cosigned.events = claim.size
 
     def _beyond(self, claim: _Claim) -> None:
         if claim.size > self._tree.size and self._whole:
@@ -247,3 +283,16 @@ class Integrity:
 
     def _edge(self) -> Place:
         return Place(self._tree.size)
+
+
+def read_ahead(evidence: Evidence, most: int) -> int:
+    """How many events may be read ahead, at most so many and not too many bytes.
+
+    Raises:
+        LedgerError: the events cannot be read.
+    """
+    return max(1, min(most, ROOM // max(1, evidence.longest())))
+
+
+def _long(leaves: Iterable[bytes]) -> bool:
+    return {*map(len, leaves)} == {32}

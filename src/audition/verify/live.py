@@ -7,7 +7,7 @@ ends the examination of its run; anything else that is wrong is reported and the
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any
 
@@ -39,6 +39,7 @@ from audition.ledger.events import (
 )
 from audition.step import (
     MOST,
+    Body,
     Decision,
     Digest,
     Draw,
@@ -151,62 +152,62 @@ class Live:
             self._misplaced(body)
         if self._due is Due.RESTRICTION and not isinstance(body, RestrictionDeclared):
             self._case.declared()
-        match body:
-            case RestrictionDeclared():
-                self._case.declares(body.restriction)
-            case PlantSealed():
-                self._seal_plants(body)
-            case PlantOpened():
-                self._planted.open(self._the_step, body)
-                self._the_step.planted, self._due = True, Due.OPENED
-                self._turns[-1] |= 2
-            case StepThought():
-                self._begin(body)
-                self._thought, self._lot, self._due = body, None, Due.PROPOSAL
-                self._before, self._box = self._box, body.box
-            case ThoughtFailed():
-                self._begin(body)
-                self._due = Due.FAILED
-            case StepProposed():
-                self._propose(body)
-            case MomentSealed():
-                self._case.sealed(self._the_step, body)
-                self._due = Due.DRAW
-            case AuditDrawn():
-                self._draw(body, event)
-            case CandidatesSealed():
-                candidates.sealed(self._case, self._the_step, body, self._before)
-                self._due = Due.DECISION
-            case KeyEnrolled() | KeyRevoked():
-                self._signed.told(body)
-            case AuditAsked():
-                self._ask(body, event.at)
-            case AuditRecorded():
-                self._answer_of(body, event.at)
-            case StepDecided():
-                self._decide(body)
-            case TicketIssued():
-                self._tickets.issued(self._the_step, body, event.at)
-                self._due = Due.START
-            case ActStarted():
-                self._tickets.started(body)
-                if self._terms.missing:
-                    says = f"an act whose decision could not be re-run here: {self._terms.missing}"
-                    self._case.found(5, says)
-                self._signed.used(self._the_step)
-                self._due = Due.RESULT
-            case ActFinished() | ActSettled():
-                self._tickets.under_way(body.ticket)
-                if isinstance(body, ActFinished):
-                    self._tickets.finished(body)
-                self._complete("proceed", body.outcome)
-            case ActInDoubt():
-                self._tickets.under_way(body.ticket)
-                self._due = Due.SETTLEMENT
-            case RunClosed():
-                self._close(body)
-            case _:
-                pass
+        taking = _TAKES.get(type(body))
+        if taking is not None:
+            taking(self, body, event)
+
+    def _declare(self, body: RestrictionDeclared, _: Event) -> None:
+        self._case.declares(body.restriction)
+
+    def _open_plant(self, body: PlantOpened, _: Event) -> None:
+        self._planted.open(self._the_step, body)
+        self._the_step.planted, self._due = True, Due.OPENED
+        self._turns[-1] |= 2
+
+    def _think(self, body: StepThought, _: Event) -> None:
+        self._begin(body)
+        self._thought, self._lot, self._due = body, None, Due.PROPOSAL
+        self._before, self._box = self._box, body.box
+
+    def _fail(self, body: ThoughtFailed, _: Event) -> None:
+        self._begin(body)
+        self._due = Due.FAILED
+
+    def _seal(self, body: MomentSealed, _: Event) -> None:
+        self._case.sealed(self._the_step, body)
+        self._due = Due.DRAW
+
+    def _seal_candidates(self, body: CandidatesSealed, _: Event) -> None:
+        candidates.sealed(self._case, self._the_step, body, self._before)
+        self._due = Due.DECISION
+
+    def _tell(self, body: KeyEnrolled | KeyRevoked, _: Event) -> None:
+        self._signed.told(body)
+
+    def _issue(self, body: TicketIssued, event: Event) -> None:
+        self._tickets.issued(self._the_step, body, event.at)
+        self._due = Due.START
+
+    def _start(self, body: ActStarted, _: Event) -> None:
+        self._tickets.started(body)
+        if self._terms.missing:
+            says = f"an act whose decision could not be re-run here: {self._terms.missing}"
+            self._case.found(5, says)
+        self._signed.used(self._the_step)
+        self._due = Due.RESULT
+
+    def _finish(self, body: ActFinished, _: Event) -> None:
+        self._tickets.under_way(body.ticket)
+        self._tickets.finished(body)
+        self._complete("proceed", body.outcome)
+
+    def _settle(self, body: ActSettled, _: Event) -> None:
+        self._tickets.under_way(body.ticket)
+        self._complete("proceed", body.outcome)
+
+    def _doubt(self, body: ActInDoubt, _: Event) -> None:
+        self._tickets.under_way(body.ticket)
+        self._due = Due.SETTLEMENT
 
     @property
     def _the_step(self) -> Step:
@@ -229,9 +230,11 @@ class Live:
         """What was past once stays past, though the clock go back."""
         self._case.clock(at)
         self._tickets.clock(at)
-        for name, deadline in self._step.asked.items() if self._step else ():
+        if self._step is None or not self._step.asked:
+            return
+        for name, deadline in self._step.asked.items():
             if deadline is not None and at > deadline:
-                self._the_step.overdue.add(name)
+                self._step.overdue.add(name)
 
     def _resume(self, body: RunResumed) -> None:
         if self._box is not None and body.box != self._box:
@@ -243,7 +246,7 @@ class Live:
         if self._due is Due.RESULT:
             self._due = Due.DOUBT  # whoever takes a run up cannot know what came of its act
 
-    def _seal_plants(self, body: PlantSealed) -> None:
+    def _seal_plants(self, body: PlantSealed, _: Event) -> None:
         if self._case.turn:
             raise Disorder(TRUST, "planted steps are sealed after the first step")
         self._planted.sealed(body)
@@ -257,7 +260,7 @@ class Live:
             self._case.found(1, f"a thought after {self._terms.seconds} seconds of thinking")
         self._spent += body.usage.seconds if body.usage else 0.0
 
-    def _propose(self, body: StepProposed) -> None:
+    def _propose(self, body: StepProposed, _: Event) -> None:
         if body.turn != self._case.turn:
             raise Disorder(4, f"the thought of step {self._case.turn} ends in step {body.turn}")
         attempt = 0
@@ -297,9 +300,9 @@ class Live:
             says = f"drawn from {lot.stratum} at rate {lot.rate}, declared is {self._terms.rate}"
             self._case.found(4, says)
 
-    def _ask(self, body: AuditAsked, at: Micros) -> None:
+    def _ask(self, body: AuditAsked, event: Event) -> None:
         """Who is asked once has no second deadline; the first is what the gate gives."""
-        step, name = self._the_step, body.auditor
+        step, name, at = self._the_step, body.auditor, event.at
         again = name in step.asked
         self._case.asked(step, body)
         if again or name not in step.asked or self._terms.gate is None:
@@ -325,15 +328,15 @@ class Live:
             if answer is not None and name in asked:
                 yield answer.within
 
-    def _answer_of(self, body: AuditRecorded, at: Micros) -> None:
+    def _answer_of(self, body: AuditRecorded, event: Event) -> None:
         step, name = self._the_step, body.answer.auditor
         if self._signed.heard(step, body.answer):
-            self._case.answered(step, body, at)
+            self._case.answered(step, body, event.at)
         candidates.ranked(self._case, step, body.answer)
         if name in self._case.cards and self._case.cards[name].person and name not in step.asked:
             self._case.found(5, f"{name} answers without having been asked")
 
-    def _decide(self, body: StepDecided) -> None:
+    def _decide(self, body: StepDecided, _: Event) -> None:
         step, decision = self._the_step, body.decision
         if body.moment != step.sealed:
             raise Disorder(4, "a decision about another moment than the sealed one")
@@ -418,7 +421,7 @@ class Live:
 
     # ---------------------------------------------------------------- the end
 
-    def _close(self, body: RunClosed) -> None:
+    def _close(self, body: RunClosed, _: Event) -> None:
         case = self._case
         due = {
             Due.FINISHED: ("finished",),
@@ -469,3 +472,27 @@ class Live:
     def unchecked(self) -> None:
         """Count the draws that cannot be recomputed."""
         self._case.tally.draws_unchecked += len(self._turns)
+
+
+_TAKES: dict[type[Body], Callable[[Live, Any, Event], None]] = {
+    RestrictionDeclared: Live._declare,
+    PlantSealed: Live._seal_plants,
+    PlantOpened: Live._open_plant,
+    StepThought: Live._think,
+    ThoughtFailed: Live._fail,
+    StepProposed: Live._propose,
+    MomentSealed: Live._seal,
+    AuditDrawn: Live._draw,
+    CandidatesSealed: Live._seal_candidates,
+    KeyEnrolled: Live._tell,
+    KeyRevoked: Live._tell,
+    AuditAsked: Live._ask,
+    AuditRecorded: Live._answer_of,
+    StepDecided: Live._decide,
+    TicketIssued: Live._issue,
+    ActStarted: Live._start,
+    ActFinished: Live._finish,
+    ActInDoubt: Live._doubt,
+    ActSettled: Live._settle,
+    RunClosed: Live._close,
+}

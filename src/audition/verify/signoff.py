@@ -81,7 +81,7 @@ class Signed:
 
     def withdraws(self, step: Step | None, event: Event) -> bool:
         """Take back the answers that fall by this event; whether any did."""
-        if step is None:
+        if step is None or not self._signoffs.people:
             return False
         fallen = self._signoffs.fallen(event, step.answers, step.asked)
         step.answers = [answer for answer in step.answers if answer not in fallen]

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from audition.ledger import LedgerError, NoteError, PublicKey, read_checkpoint
+from audition.ledger.cosignature import cosigners
 from audition.ledger.evidence import Evidence
-from audition.step import Event, Frozen
+from audition.step import Frozen
 from audition.verify.choice import Choice
-from audition.verify.conduct import Conduct
+from audition.verify.conduct import Conduct, Conducted
 from audition.verify.contents import Contents
-from audition.verify.finding import Finding, Findings, Place
+from audition.verify.cosigned import Cosigned, Witnesses
+from audition.verify.finding import Finding, Findings
 from audition.verify.integrity import Integrity, Witnessed
+from audition.verify.several import nothing_amiss
 from audition.verify.simulated import Course
 
-PAGE = 256
-"""Events examined between two looks at the contents."""
+LONG = 100_000
+"""Events from which several processes are sooner done than one, their own start included."""
 
 NEVER_SHOWN = (
     "whether thinking had no effects (guarantee 3): a ledger says what confined the thinker, "
@@ -42,6 +46,8 @@ class Verification(Frozen):
     """Name of the ledger in its checkpoints."""
     events: int
     """Events read."""
+    elsewhere: int = 0
+    """Events among them that only an archive has: their hashes were read, not what they say."""
     root: str
     """Root of the tree over them."""
     runs: int
@@ -69,6 +75,8 @@ class Verification(Frozen):
     the ledger's operator enrolled."""
     signed_by: tuple[str, ...]
     """Trusted keys that signed checkpoints."""
+    cosigned: int | None = None
+    """Events under a checkpoint that enough of the witnesses asked for co-signed."""
     unknown_signers: tuple[str, ...]
     """Keys that claim to have signed and that nobody trusts here."""
     first_bad: Finding | None
@@ -77,6 +85,8 @@ class Verification(Frozen):
     """The findings, up to a bound."""
     found: int
     """How many there are in all."""
+    conduct: bool = True
+    """Whether the conduct of the runs was examined; else the ledger's integrity alone."""
     not_checked: tuple[str, ...]
     """What could not be checked here, and why."""
     never_shown: tuple[str, ...] = NEVER_SHOWN
@@ -104,6 +114,10 @@ def verify(
     trusted: Iterable[PublicKey] = (),
     checkpoint: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    witnesses: Witnesses | None = None,
+    *,
+    jobs: int | None = 1,
+    integrity: bool = False,
 ) -> Verification:
     """Verify a ledger: its integrity, and the conduct of every run in it.
 
@@ -113,12 +127,19 @@ def verify(
         checkpoint: file with a checkpoint from outside the ledger: a witness's, or one kept from an
             earlier look.
         progress: called with events read and events stated, now and then.
+        witnesses: whose co-signatures are asked for.
+        jobs: processes that examine runs, beside this one, where there are several; whoever asks
+            for them keeps what starts the program behind `if __name__ == "__main__"`. None: one
+            for each processor, if the ledger is long. The answer is the same.
+        integrity: check no more than that nothing was altered: leaves, order, tree, checkpoints
+            and contents, not how the runs were conducted.
 
     Raises:
         LedgerError: there is no ledger that could be read.
-        NoteError: the checkpoint from outside is malformed, or its signature is wrong.
+        NoteError: a checkpoint from outside is malformed, or its signature is wrong.
     """
-    return examine(where, trusted, checkpoint, progress).verification
+    how = _alone if not integrity else _integrity
+    return _examined(how, where, trusted, checkpoint, progress, jobs, witnesses).verification
 
 
 def examine(
@@ -128,40 +149,127 @@ def examine(
     progress: Callable[[int, int], None] | None = None,
 ) -> Examined:
     """Verify a ledger, as `verify` does, and keep what a certificate rests on."""
+    return _examined(_alone, where, trusted, checkpoint, progress, 1)
+
+
+@dataclass
+class _Look:
+    """One look at a ledger: what is at hand for it, and what comes of it."""
+
+    evidence: Evidence
+    keys: tuple[PublicKey, ...]
+    witnesses: Witnesses
+    witnessed: list[Witnessed]
+    progress: Callable[[int, int], None] | None
+    damage: str | None
+    jobs: int
+    conducted: Conducted = field(default_factory=Conducted)
+
+    def __post_init__(self) -> None:
+        self.findings = Findings()
+        self.contents = Contents(self.evidence, self.findings)
+        self.cosigned = Cosigned(self.witnesses, self.findings)
+        self.integrity = Integrity(
+            self.evidence, self.keys, self.witnessed, self.cosigned, self.findings
+        )
+
+    def read(self, events: int) -> None:
+        """Say how far it has come."""
+        if self.progress is not None:
+            size = self.evidence.size
+            self.progress(events, size if isinstance(size, int) else 0)
+
+
+def _examined(
+    how: Callable[[_Look], None],
+    where: str | Path,
+    trusted: Iterable[PublicKey],
+    checkpoint: str | Path | None,
+    progress: Callable[[int, int], None] | None,
+    jobs: int | None,
+    witnesses: Witnesses | None = None,
+) -> Examined:
     begun = time.monotonic()
     keys = tuple(trusted)
-    witnessed = _witnessed(Path(checkpoint), keys) if checkpoint is not None else None
-    findings = Findings()
-    with Evidence(where) as evidence:
-        size = evidence.size if isinstance(evidence.size, int) else 0
-        contents = Contents(evidence, findings)
-        integrity = Integrity(evidence, keys, witnessed, findings)
-        conduct = Conduct(contents, keys, findings, evidence.origin)
-        damage = evidence.damage()
+    asked_for = witnesses or Witnesses()
+    witnessed = [_witnessed(Path(checkpoint), keys)] if checkpoint is not None else []
+    witnessed += [_cosigned(name, note, asked_for) for name, note in asked_for.kept]
+    with Evidence(where, ordered=False) as evidence:
+        said = [(name, ask(evidence.origin)) for name, ask in asked_for.asked]  # not before it
+        witnessed += [_cosigned(name, note, asked_for) for name, note in said]
+        damage = evidence.damage(indices=how is not _integrity)
+        at_hand = (evidence, keys, asked_for, witnessed, progress, damage, _jobs(evidence, jobs))
+        look = _Look(*at_hand)
         if damage is not None:  # what it then says may be anything
-            findings.add(10, f"the database is damaged: {damage}")
-        else:
-            contents.hash_all()
-            try:
-                for page in _pages(integrity.rows()):
-                    contents.look_up(page)
-                    for place, event in page:
-                        conduct.take(place, event)
-                    if progress is not None:
-                        progress(integrity.events, size)
-                contents.conclude()
-            except LedgerError as error:
-                findings.add(10, f"contents cannot be read: {error}")
-            conduct.conclude()
-        origin = evidence.origin
-    tally = conduct.tally
-    verification = Verification(
+            look.findings.add(10, f"the database is damaged: {damage}")
+        elif how is not _alone or look.jobs == 1 or not _together(look):
+            look = _Look(*at_hand)
+            how(look)
+        if damage is None:
+            look.cosigned.conclude()
+            for name, note in said:
+                look.cosigned.compare(name, note)
+    verification = _verification(look, how is _integrity, begun)
+    seen = look.conducted
+    return Examined(verification, tuple(seen.courses), tuple(seen.choices), look.findings.of_run)
+
+
+def _alone(look: _Look) -> None:
+    """All of it, in order."""
+    findings, contents = look.findings, look.contents
+    conduct = Conduct(contents, look.keys, findings, look.evidence.origin)
+    contents.hash_all()
+    try:
+        for page in look.integrity.pages():
+            contents.look_up(page)
+            for place, event in page:
+                conduct.take(place, event)
+            look.read(look.integrity.events)
+        contents.conclude()
+    except LedgerError as error:
+        findings.add(10, f"contents cannot be read: {error}")
+    look.conducted = conduct.conclude()
+
+
+def _together(look: _Look) -> bool:
+    """All of it, by several processes; False if one of them must say what is amiss."""
+    seen = nothing_amiss(
+        look.evidence, look.keys, look.integrity, look.contents, look.jobs, look.read
+    )
+    look.conducted = seen or look.conducted
+    return seen is not None
+
+
+def _integrity(look: _Look) -> None:
+    """What is written, and not what it says."""
+    look.contents.hash_all()
+    for _ in look.integrity.pages(parsed=False):
+        look.read(look.integrity.events)
+    look.contents.conclude_alone()
+    look.conducted.runs = look.integrity.runs
+
+
+def _jobs(evidence: Evidence, jobs: int | None) -> int:
+    if jobs is not None:
+        return jobs
+    if not isinstance(evidence.size, int) or evidence.size < LONG:
+        return 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _verification(look: _Look, alone: bool, begun: float) -> Verification:
+    integrity, contents, findings = look.integrity, look.contents, look.findings
+    tally = look.conducted.tally
+    return Verification(
         ok=findings.total == 0,
-        origin=origin,
+        origin=look.evidence.origin,
         events=integrity.events,
+        elsewhere=integrity.elsewhere,
         root=integrity.root.hex(),
-        runs=conduct.runs,
-        open_runs=conduct.open,
+        runs=look.conducted.runs,
+        open_runs=look.conducted.open,
         decisions=tally.decisions,
         batches=tally.batches - tally.batches_unread,
         lessons=tally.lessons,
@@ -172,24 +280,15 @@ def examine(
         checkpoints=integrity.checkpoints,
         signatures=integrity.signatures + tally.verdict_signatures + tally.sign_offs,
         signed_by=tuple(sorted(integrity.signed_by)),
+        cosigned=look.cosigned.events if look.witnesses.keys else None,
         unknown_signers=tuple(sorted(integrity.unknown)),
         first_bad=findings.first,
         findings=tuple(findings.kept),
         found=findings.total,
-        not_checked=tuple(_unchecked(integrity, conduct, keys, witnessed, damage)),
+        conduct=not alone,
+        not_checked=tuple(_unchecked(look, alone)),
         seconds=time.monotonic() - begun,
     )
-    return Examined(verification, tuple(conduct.courses), tuple(conduct.choices), findings.of_run)
-
-
-def _pages(events: Iterator[tuple[Place, Event]]) -> Iterator[list[tuple[Place, Event]]]:
-    page: list[tuple[Place, Event]] = []
-    for event in events:
-        page.append(event)
-        if len(page) == PAGE:
-            yield page
-            page = []
-    yield page
 
 
 def _witnessed(path: Path, trusted: tuple[PublicKey, ...]) -> Witnessed:
@@ -204,24 +303,38 @@ def _witnessed(path: Path, trusted: tuple[PublicKey, ...]) -> Witnessed:
     return Witnessed(f"the checkpoint in {path.name}", head, bool(signed))
 
 
-def _unchecked(
-    integrity: Integrity,
-    conduct: Conduct,
-    trusted: tuple[PublicKey, ...],
-    witnessed: Witnessed | None,
-    damage: str | None,
-) -> Iterator[str]:
-    if damage is not None:
+def _cosigned(name: str, note: str, witnesses: Witnesses) -> Witnessed:
+    """A checkpoint that comes from a witness."""
+    try:
+        head, _ = read_checkpoint(note, ())
+        signed = len(cosigners(note, witnesses.keys))
+    except NoteError as error:
+        raise NoteError(f"{name}: {error}") from None
+    return Witnessed(name, head, signed > 0, signed >= max(1, witnesses.quorum))
+
+
+def _unchecked(look: _Look, alone: bool) -> Iterator[str]:
+    if look.damage is not None:
         yield "everything: a damaged database is not read"
         return
-    tally = conduct.tally
-    if not trusted:
+    tally = look.conducted.tally
+    if alone:
         yield (
-            f"signatures: no key was trusted, {integrity.checkpoints} checkpoints were compared "
-            "with the tree only; whoever can write the file can have written all of it"
+            "how the runs were conducted, what events say, and whether content that is gone was "
+            "redacted: integrity alone was asked for"
         )
-    if witnessed is not None and not witnessed.signed:
-        yield f"{witnessed.name}: no key that is trusted signed it; its root was compared"
+    if not look.keys:
+        yield (
+            f"signatures: no key was trusted, {look.integrity.checkpoints} checkpoints were "
+            "compared with the tree only; whoever can write the file can have written all of it"
+        )
+    if look.integrity.elsewhere:
+        yield f"{look.integrity.elsewhere} events: they lie in an archive; name it with --archive"
+    for one in look.witnessed:
+        if not one.signed:
+            yield f"{one.name}: no key that is trusted signed it; its root was compared"
+    if look.witnesses.keys and (beyond := look.integrity.events - look.cosigned.events):
+        yield f"{beyond} events beyond the last checkpoint that {look.witnesses.quorum} co-signed"
     for count, what in (
         (tally.decisions_unchecked, "decisions: their gates' kinds are not installed here"),
         (tally.draws_unchecked, "draws: the secret is not shown (open runs), or not usable"),
@@ -233,7 +346,7 @@ def _unchecked(
         (tally.backwards, "events by a clock that had been set back; no deadline passed by it"),
         (tally.verdict_signatures_unchecked, "signatures under verdicts: keys not trusted here"),
         (tally.register_unchecked, "entries of the register: their operator's key is not trusted"),
-        (conduct.beyond, "events after a run was out of order"),
+        (look.conducted.beyond, "events after a run was out of order"),
     ):
         if count:
             yield f"{count} {what}"

@@ -1,0 +1,129 @@
+"""Whether each row of a ledger is the event that it says: leaf, form, run and number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any
+
+from audition.ledger import EventError, parse_event
+from audition.ledger.events import REGISTER
+from audition.ledger.tree import leaf_hash, leaf_hashes
+from audition.step import Event
+from audition.verify.finding import Findings, Place
+
+NAMES = 10_000
+"""Runs whose names are remembered as they stand in events."""
+
+
+class Rows:
+    """Reads rows (index, run, seq, leaf, data), of each run all of them and in order.
+
+    Args:
+        findings: where to report.
+    """
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+        self._next: dict[str, int] = {}
+        self.elsewhere = 0
+        """Events that only an archive has."""
+        self._ends: dict[bytes, bytes] = {}
+
+    @property
+    def runs(self) -> int:
+        """Runs whose events were read."""
+        return len(self._next.keys() - {REGISTER})
+
+    def read(self, rows: Sequence[Any]) -> list[tuple[Place, Event]]:
+        """The events in these rows, as far as there are any."""
+        found: list[tuple[Place, Event]] = []
+        due = self._next
+        for index, run, seq, leaf, data in rows:
+            if (
+                type(data) is bytes
+                and type(run) is bytes
+                and sha256(b"\x00" + data).digest() == leaf  # as `leaf_hash`, without a call
+            ):
+                try:
+                    event = parse_event(data)
+                except EventError:
+                    pass
+                else:
+                    name = event.run
+                    if name == run.hex() and event.seq == seq == due.get(name, 0):
+                        due[name] = seq + 1
+                        found.append((Place(index, name, seq, event.body.kind), event))
+                        continue
+            one = self._row(index, run, seq, leaf, data)  # something is amiss
+            if one is not None:
+                found.append(one)
+        return found
+
+    def sound(self, rows: Sequence[Any]) -> bool:
+        """Whether nothing is amiss with these rows, as far as can be said without reading them.
+
+        A canonical event ends in its run and its number: what ends otherwise is to be read.
+        """
+        if len(self._ends) > NAMES:
+            self._ends.clear()
+        _, runs, seqs, leaves, every = zip(*rows, strict=True)
+        if {*map(type, every)} != {bytes} or {*map(type, seqs)} != {int}:
+            return False
+        if leaf_hashes(every) != list(leaves):
+            return False
+        ends, moved = self._ends, dict[bytes, int]()
+        for run, seq, data in zip(runs, seqs, every, strict=True):
+            if (end := ends.get(run)) is None:
+                if type(run) is not bytes:
+                    return False
+                end = ends[run] = b',"run":"%b","seq":' % run.hex().encode()
+            if (due := moved.get(run)) is None:
+                due = self._next.get(run.hex(), 0)
+            if seq != due or not data.endswith(b"%b%d}" % (end, seq)):
+                return False
+            moved[run] = seq + 1
+        self._next.update((run.hex(), following) for run, following in moved.items())
+        return True
+
+    def _row(
+        self, index: Any, run: Any, seq: Any, leaf: Any, data: Any
+    ) -> tuple[Place, Event] | None:
+        name = run.hex() if isinstance(run, bytes) else None
+        seq = seq if isinstance(seq, int) else None
+        number = index if isinstance(index, int) else -1
+        self._findings.here = Place(number, name, seq)
+        if name is not None and seq is not None and let_go(leaf, data):
+            self._next[name] = seq + 1
+            self.elsewhere += 1
+            return None
+        if not proper(leaf, data):
+            self._findings.add(10, "the row holds no event and leaf hash")
+            return None
+        if leaf_hash(data) != leaf:
+            self._findings.add(10, "the event was altered: it does not hash to its leaf")
+        try:
+            event = parse_event(data)
+        except EventError as error:
+            self._findings.add(10, f"no event of this version: {error}")
+            return None
+        place = self._findings.here = Place(number, event.run, event.seq, event.body.kind)
+        if event.run != name:
+            self._findings.add(10, f"the row files this event under run {name}")
+        if event.seq != seq:
+            self._findings.add(10, f"the row numbers this event {seq} in its run")
+        due = self._next.get(event.run, 0)
+        if event.seq != due:
+            self._findings.add(10, f"the run's event {due} was due: one is missing or moved")
+        self._next[event.run] = event.seq + 1
+        return place, event
+
+
+def proper(leaf: Any, data: Any) -> bool:
+    """Whether a row holds bytes, and the hash of some leaf."""
+    return isinstance(data, bytes) and isinstance(leaf, bytes) and len(leaf) == 32
+
+
+def let_go(leaf: Any, data: Any) -> bool:
+    """Whether a row holds the hash of an event that only an archive has."""
+    return data is None and isinstance(leaf, bytes) and len(leaf) == 32
