@@ -59,9 +59,6 @@ from rehearsal import Note, Says
 
 OPERATOR = PrivateKey("operator", bytes(range(1, 33)))
 ANN = PrivateKey("ann", bytes(range(2, 34)))
-LEASE = 1.0
-"""Seconds for which a worker holds a run."""
-
 PATIENCE = 60
 """Seconds after which a process is taken to hang."""
 
@@ -86,6 +83,8 @@ class Order:
     `work` as a worker does until a run was put down, or `work till idle`."""
     step: int = 1
     """Of runs that are cancelled, how many more places each passes where it waits."""
+    lease: float = 1.0
+    """Seconds for which a worker holds a run."""
     at: tuple[str, int] = ("", 1)
     """At which instant to stop, and for the how manieth time it then comes."""
     remote: dict[str, Any] | None = None
@@ -255,7 +254,7 @@ async def _worked(
             stop.set()
 
     project = _project(order, wire, order.runs[0])
-    await work([project], ledger, lease=LEASE, until_idle=idle, stop=stop, tell=tell)
+    await work([project], ledger, lease=order.lease, until_idle=idle, stop=stop, tell=tell)
 
 
 async def recovered(order: Order, wire: Wire, ledger: Ledger, run: RunId) -> str:

@@ -243,12 +243,14 @@ class Soak:
     def _flat(self) -> dict[str, Any]:
         """How memory and file handles of the worker that was spared went, over the second half."""
         seconds, memory, handles = np.array(self.samples)[len(self.samples) // 2 :].T
-        minutes = seconds / 60
+        minutes, half = seconds / 60, len(seconds) // 2
+        grown = [np.median(one[half:]) / np.median(one[:half]) for one in (memory, handles)]
         return {
             "memory_mb": [round(float(one) / 2**20, 1) for one in (memory[0], memory[-1])],
             "memory_mb_a_minute": round(float(np.polyfit(minutes, memory, 1)[0]) / 2**20, 3),
             "handles": [int(handles.min()), int(handles.max())],
             "handles_a_minute": round(float(np.polyfit(minutes, handles, 1)[0]), 3),
+            "last_quarter_to_third": [round(float(one), 3) for one in grown],
         }
 
 

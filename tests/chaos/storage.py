@@ -85,6 +85,7 @@ def locked_for_a_while(world: World) -> None:
     process = world.start(at=BEFORE)
     with _lock(world):
         process.go()
+        assert not process.ends_within(0.5), process.ended()
         assert world.acts == []
     assert process.ended() == ""
 

@@ -179,8 +179,8 @@ WEAKENINGS = (
         "a checkpoint from elsewhere is not compared",
         (
             "verify/verification.py",
-            "witnessed = _witnessed(Path(checkpoint), keys) if checkpoint is not None else None",
-            "witnessed = None",
+            "witnessed = [_witnessed(Path(checkpoint), keys)] if checkpoint is not None else []",
+            "witnessed = []",
         ),
     ),
     # an executor's process

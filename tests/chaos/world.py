@@ -120,6 +120,11 @@ class Process:
         self._process.join()
         return self.why
 
+    def ends_within(self, seconds: float) -> bool:
+        """Whether it ends by itself, though it is to wait for something."""
+        self._process.join(seconds)
+        return not self._process.is_alive()
+
     def kill(self) -> None:
         """End it as it stands."""
         self.signal(signal.SIGKILL)
