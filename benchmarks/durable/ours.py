@@ -22,6 +22,7 @@ from same_gate import FORBIDDEN
 import audition.loop
 from audition.audit import Rule, Rules, signed
 from audition.box import Box, BoxConfig, open_box
+from audition.collecting import seldom
 from audition.gate import keys, person, threshold
 from audition.ledger import PrivateKey, SqlLedger, enrol
 from audition.loop import run
@@ -198,6 +199,7 @@ def written(task: Task, keys: list[PrivateKey]) -> Figures:
 
 
 if __name__ == "__main__":
+    seldom()  # as `audition worker` does
     serve(
         {"audition": version("audition"), "sqlite": sqlite3.sqlite_version},
         {"acts": partial(anyio.run, acts), "approvals": partial(anyio.run, approvals)},

@@ -106,6 +106,7 @@ async def _until_told(
 ) -> None:
     import anyio
 
+    from audition.collecting import seldom_here
     from audition.worker import work
 
     stop = anyio.Event()
@@ -118,18 +119,19 @@ async def _until_told(
                 say("finishing the stages under way; once more stops at once")
                 stop.set()
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(hear)
-        await work(
-            projects,
-            ledger,
-            runs=runs,
-            lease=lease,
-            until_idle=until_idle,
-            stop=stop,
-            tell=put_down,
-        )
-        tasks.cancel_scope.cancel()
+    with seldom_here():  # many runs make many values, and few cycles
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(hear)
+            await work(
+                projects,
+                ledger,
+                runs=runs,
+                lease=lease,
+                until_idle=until_idle,
+                stop=stop,
+                tell=put_down,
+            )
+            tasks.cancel_scope.cancel()
 
 
 def _loaded(file: Path) -> Project:
