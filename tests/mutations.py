@@ -992,6 +992,22 @@ MUTATIONS = (
     ),
     without(
         9,
+        "an interruption loses what was done",
+        (
+            "loop.py",
+            "                await self.journal.commit()\n            raise\n",
+            "                pass\n            raise\n",
+        ),
+        test="run/test_loop.py",
+    ),
+    without(
+        9,
+        "an act in doubt waits for the next commit",
+        ("stages.py", "if isinstance(record.body, ActInDoubt) or not", "if not"),
+        test="run/test_loop.py",
+    ),
+    without(
+        9,
         "an act in doubt is tried again",
         (
             "loop.py",
@@ -1546,7 +1562,7 @@ MUTATIONS = (
             "            if count == width or leaf_hash(data) != leaves[count]:\n",
             "            if count == width:\n",
         ),
-        test="ledger/test_archive.py",
+        test="ledger/test_archives.py",
     ),
     without(
         10,
@@ -1556,19 +1572,19 @@ MUTATIONS = (
             "    if tiles.edge(head.size).root() != head.root:\n        raise LedgerError(\n",
             "    if False:\n        raise LedgerError(\n",
         ),
-        test="ledger/test_archive.py",
+        test="ledger/test_archives.py",
     ),
     without(
         9,
         "what is let go may be counted on by another process",
         ("ledger/letting_go.py", "PRAGMA locking_mode = EXCLUSIVE", "PRAGMA locking_mode = NORMAL"),
-        test="ledger/test_archive.py",
+        test="ledger/test_archives.py",
     ),
     without(
         9,
         "what another run names leaves with a run",
         ("ledger/letting_go.py", "for name in named - kept]", "for name in named]"),
-        test="ledger/test_archive.py",
+        test="ledger/test_archives.py",
     ),
     without(
         10,

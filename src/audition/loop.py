@@ -7,6 +7,7 @@ leaves the process (a question to a person, an act) is committed first.
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from audition.candidates import due
 from audition.failing import told
 from audition.history import Progress, answer_of
 from audition.judging import Judging
-from audition.ledger import Conflict, Journal, SqlLedger
+from audition.ledger import Conflict, Journal, LedgerError, SqlLedger
 from audition.ledger.events import RestrictionDeclared, RunResumed
 from audition.model import ModelAway
 from audition.opening import terms
@@ -226,6 +227,16 @@ class Carrier:
             BoxRefused: the box is not in that state.
             Conflict: another process, or a person in one, wrote to this run.
         """
+        try:
+            return await self._carry(box, wait)
+        except LedgerError:
+            raise
+        except BaseException:  # an outcome that waits for the next commit shall not be lost
+            with anyio.CancelScope(shield=True), contextlib.suppress(LedgerError):
+                await self.journal.commit()
+            raise
+
+    async def _carry(self, box: Box, wait: bool) -> Result | None:
         fresh = self.begun
         await self.begin(await box.digest(), box.report())
         if self.many and self.progress.box is None and not fresh:

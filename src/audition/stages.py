@@ -174,15 +174,15 @@ class Stages:
         run = self._standing
         ticket = issue(step.moment, step.sealed, run.journal)
         issuing = issued(ticket)
-        record = run.log(issuing)
+        issued_by = run.log(issuing)
         executor = self._terms.executor(ticket.act)
         if executor is None:
             raise Refused("no executor for this tool")
-        outcome = await perform(ticket, record, executor, step.moment, run.journal)
+        outcome = await perform(ticket, issued_by, executor, step.moment, run.journal)
         step.started = True
         thought = step.thought
-        run.log(finished(issuing.ticket, outcome, run.journal))
-        if not self._keeps(thought):
+        record = run.log(finished(issuing.ticket, outcome, run.journal))
+        if isinstance(record.body, ActInDoubt) or not self._keeps(thought):
             await run.journal.commit()
 
     def _keeps(self, thought: StepThought | None) -> bool:

@@ -30,7 +30,6 @@ from audition.step import Digest, RunId, now
 POLL = 0.5
 """Seconds between looks at the queue while there is room for more."""
 
-
 PATIENCE = 300.0
 """Seconds for which a worker that carries nothing waits for a database that does not answer."""
 
@@ -207,4 +206,4 @@ def _put_down(claims: Claims, held: Held, result: Result | None, why: str) -> No
 
 
 def _clock() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

@@ -259,7 +259,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_is_listed_as_open(box, shell):
     way = f"audition run job/audition.toml --ledger a.db --resume {run}"
     assert rest.endswith(f"audition: interrupted; go on with: {way}\n")
     assert "Traceback" not in rest
-    assert shell.json("pending", "a.db") == {"waiting": [], "open": [run]}
+    assert shell.json("pending", "a.db") == {"waiting": [], "open": [run], "work": []}
     assert f"run {run} is open; go on with: " in shell("pending", "a.db").stdout
     [listed] = shell.json("runs", "a.db")["runs"]
     assert (listed["run"], listed["status"]) == (run, "open")

@@ -311,6 +311,38 @@ def test_an_outcome_waits_for_the_next_start_only_where_nobody_outside_hears_of_
     assert written(tmp_path) == ["one", "two"]
 
 
+class Here(Plays):
+    """Thinks in this process, and at once."""
+
+    outside = False
+
+
+def test_an_act_in_doubt_is_durable_when_its_run_returns(tmp_path: Path, ledger: SqlLedger) -> None:
+    class Lost(Note):
+        async def act(self, ticket: Any) -> Outcome:
+            return Outcome(status="unknown", output="the line went dead")
+
+    judged = project(tmp_path, thinker=Here(note("one")), executors=[Lost(tmp_path / "log")])
+    result = carried(judged, ledger)
+    assert result.waits_for == "settle"
+    assert kinds(ledger, result.run)[-1] == "act.in_doubt"
+
+
+def test_an_outcome_is_durable_though_the_run_is_interrupted(
+    tmp_path: Path, ledger: SqlLedger
+) -> None:
+    class Interrupted(Here):
+        async def think(self, history: History, box: Box) -> Thought:
+            if history.turns:
+                raise KeyboardInterrupt
+            return await super().think(history, box)
+
+    with pytest.raises(KeyboardInterrupt):
+        carried(project(tmp_path, thinker=Interrupted(note("one"))), ledger)
+    [run] = ledger.runs()
+    assert kinds(ledger, run)[-1] == "act.finished"
+
+
 def test_a_slow_auditor_of_one_run_holds_no_other_back(tmp_path: Path, ledger: SqlLedger) -> None:
     order: list[str] = []
     done: list[anyio.Event] = []
