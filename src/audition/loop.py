@@ -15,6 +15,7 @@ from typing import Literal
 
 import anyio
 
+from audition.act import Refused
 from audition.audit import Left
 from audition.box import Box, BoxRefused, open_box
 from audition.candidates import due
@@ -229,7 +230,7 @@ class Carrier:
         """
         try:
             return await self._carry(box, wait)
-        except LedgerError:
+        except (LedgerError, Refused):  # what was staged last is not to stand
             raise
         except BaseException:  # an outcome that waits for the next commit shall not be lost
             with anyio.CancelScope(shield=True), contextlib.suppress(LedgerError):
