@@ -64,7 +64,7 @@ class Size(NamedTuple):
     """Whether the variants of peers are tried in each section, and whatever takes long is done."""
 
 
-QUICK = Size((10, 3), (3, 2), (100, 2), (6, 1), (2, 1), 20, False)
+QUICK = Size((8, 3), (2, 2), (50, 2), (3, 1), (1, 1), 20, False)
 FULL = Size((40, 5), (8, 5), (1000, 5), (12, 3), (4, 3), 40, True)
 
 
