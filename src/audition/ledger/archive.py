@@ -153,7 +153,7 @@ def _bundle(
             yield data
 
     tiles.write_lines("events", number, width, events())
-    stored = (content_line(*one) for one in evidence.stored(named))
+    stored = (content_line(*one) for one in evidence.get(named))
     tiles.write_lines("contents", number, width, stored)
     return leaves
 

@@ -162,10 +162,10 @@ class Evidence:
         }
 
     def get(self, names: Collection[bytes]) -> Iterator[tuple[bytes, Any, Any]]:
-        """These contents, one at a time, as far as they have a row: (name, salt, data)."""
+        """These contents, as far as they have a row: (name, salt, data), in order of name."""
         column = contents_table.c.digest
-        query = _raw(column, contents_table.c.salt, contents_table.c.data)
-        for some in _slices(names):
+        query = _raw(column, contents_table.c.salt, contents_table.c.data).order_by(column)
+        for some in _slices(sorted(names)):
             among = column.in_(some)
             for few in (some,) if self._database.page is None else self._light(among):
                 yield from self._stream(query.where(column.in_(few)))
@@ -189,13 +189,6 @@ class Evidence:
         index = events_table.c.index
         query = _raw(index, events_table.c.leaf, events_table.c.data)
         yield from self._stream(query.where(index >= start, index < end).order_by(index))
-
-    def stored(self, names: Collection[bytes]) -> Iterator[tuple[Any, Any, Any]]:
-        """These contents, as far as they have a row: (name, salt, data), in order of name."""
-        columns = (contents_table.c.digest, contents_table.c.salt, contents_table.c.data)
-        for some in _slices(sorted(names)):
-            query = _raw(*columns).where(contents_table.c.digest.in_(some))
-            yield from self._stream(query.order_by(contents_table.c.digest))
 
     def _stream(self, query: sa.Select[Any]) -> Iterator[Any]:
         """Row by row: a page of rows could be a page of the largest contents."""
