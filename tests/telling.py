@@ -152,15 +152,17 @@ class Calls:
         return np.array([[_number(seen.get(name)) for name in names] for seen in self.seen_C])
 
 
-def observed(steps: int, secret: bytes = SECRET, thinker: Any = None) -> Calls:
-    """Carry a run of so many steps, half of them drawn, with one further candidate."""
+def observed(
+    steps: int, secret: bytes = SECRET, thinker: Any = None, *, rate: float = 0.5
+) -> Calls:
+    """Carry a run of so many steps, half of them or so drawn, with one further candidate."""
     judge = Says(1.0, name="judge", role=Role.TEACHER, sees=frozenset({Evidence.CANDIDATES}))
     with tempfile.TemporaryDirectory() as folder:
         judged = project(
             Path(folder),
             thinker=thinker or Tells(),
             auditors=[judge],
-            gate=sampled(0.5, threshold("judge", reject_at=0.9), undrawn="proceed"),
+            gate=sampled(rate, threshold("judge", reject_at=0.9), undrawn="proceed"),
             candidates=2,
             budget=Budget(steps=steps),
             secret=secret,

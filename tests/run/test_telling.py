@@ -91,8 +91,11 @@ def chance_is_within(told: Told) -> bool:
 
 @pytest.mark.usefixtures("unverified")
 def test_a_thinker_cannot_tell_which_candidate_it_is_and_one_that_counts_can() -> None:
-    """A few steps, to see that the measure works; the full run says how well nobody can."""
-    calls = observed(FEW, thinker=Counts())
+    """A few steps, to see that the measure works; the full run says how well nobody can.
+
+    All are drawn: how many of so few a fair draw takes would decide whether there is a measure.
+    """
+    calls = observed(FEW, thinker=Counts(), rate=1.0)
     count = [name for name in calls.seen_C[0] if name.startswith("history.6")]
     told = told_apart(calls.features(lambda name: name in count), calls.further_C, calls.turn_C)
     assert told.share == 1.0
