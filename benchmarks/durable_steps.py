@@ -132,7 +132,7 @@ class Bench:
             written = ""
             for system in standing:
                 of = {"of": written} if system.name == "floor" else {}
-                more = LONGER if what == "acts" and system.name in ("audition", "floor") else 1
+                more = LONGER if system.name in ("audition", "floor") else 1
                 one = self.once(system, what, runs, more * steps, **of)
                 written = one["path"] if system.name == "audition" else written
                 found[system.name].append(one)

@@ -8,8 +8,8 @@ verified after the clock.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +19,7 @@ import anyio
 from child import Figures, Task, clocked, serve
 from same_gate import FORBIDDEN
 
+import audition.ledger.recent
 import audition.loop
 from audition.audit import Rule, Rules, signed
 from audition.box import Box, BoxConfig, open_box
@@ -149,7 +150,7 @@ async def approvals(task: Task) -> Figures:
         await answer(ledger, name, ann, key=hers if enrolled else None)
         answered.set()
 
-    with SqlLedger.open(task["path"], signer=key) as ledger:
+    with nothing_at_hand(), SqlLedger.open(task["path"], signer=key) as ledger:
         if enrolled:
             await enrol(ledger, hers.public, "ann", key)
         async with lent():
@@ -158,6 +159,16 @@ async def approvals(task: Task) -> Figures:
                     for number in range(task["runs"]):
                         group.start_soon(carried, number)
     return figures | written(task, [key, hers])
+
+
+@contextmanager
+def nothing_at_hand() -> Generator[None]:
+    """While it lasts, all that is read comes from the database, though this process wrote it."""
+    longest, audition.ledger.recent.LONGEST = audition.ledger.recent.LONGEST, -1
+    try:
+        yield
+    finally:
+        audition.ledger.recent.LONGEST = longest
 
 
 @asynccontextmanager

@@ -66,12 +66,12 @@ def canonical(value: Any) -> bytes:
         CanonicalError: another type, a key that is no string, or nesting beyond `MAX_DEPTH`.
     """
     try:  # the fast writer agrees with RFC 8785 where none of these signs shows
-        out = orjson.dumps(value, option=_FAST)
+        out, tags = orjson.dumps(value, option=_FAST), 0
     except TypeError:
-        return _exact(value)
+        out, tags = _with_bytes(value)
     if (  # one byte is found many times faster than two
-        out[0] not in b"{["
-        or (b"~" in out and b'"~' in out)
+        out[:1] not in (b"{", b"[")
+        or (b"~" in out and out.count(b'"~') != tags)
         or not (out.isascii() or _in_order(out))
     ):
         return _exact(value)
@@ -95,10 +95,10 @@ def canonical_fields(value: Mapping[str, Any]) -> bytes:
     Its keys are ASCII, it is nested no deeper than its type, and a number in it is finite.
     """
     try:
-        out = orjson.dumps(value, option=_FAST)
+        out, tags = orjson.dumps(value, option=_FAST), 0
     except TypeError:
-        return _exact(value)
-    if b"~" in out and b'"~' in out:
+        out, tags = _with_bytes(value)
+    if not out or (b"~" in out and out.count(b'"~') != tags):
         return _exact(value)
     sure = _numbers(out)
     return _exact(value) if sure is None else sure
@@ -150,6 +150,23 @@ def loads(data: bytes) -> Any:
     except orjson.JSONDecodeError as error:
         raise CanonicalError(f"not JSON: {error}") from None
     return _restore(value) if b'"~' in data else value
+
+
+def _with_bytes(value: Any) -> tuple[bytes, int]:
+    """What the fast writer makes of it, and how many tags it wrote; nothing where it cannot."""
+    tags = 0
+
+    def tagged(item: Any) -> str:
+        nonlocal tags
+        if type(item) is not bytes or len(item) > _SHORT:
+            raise TypeError
+        tags += 1
+        return "~b:" + base64.b64encode(item).decode()
+
+    try:
+        return orjson.dumps(value, default=tagged, option=_FAST), tags
+    except TypeError:
+        return b"", 0
 
 
 def _exact(value: Any) -> bytes:
@@ -277,10 +294,15 @@ def _decimal(value: int) -> str:
 def _restore(value: Any) -> Any:
     match value:
         case str():
-            return _untag(value) if value.startswith("~") else value
+            return _untag(value) if value[:1] == "~" else value
         case dict():
             items = cast("dict[str, Any]", value)
-            return {_key(key): _restore(item) for key, item in items.items()}
+            return {
+                _key(key) if key[:1] == "~" else key: _restore(item)
+                if isinstance(item, (str, dict, list))
+                else item
+                for key, item in items.items()
+            }
         case list():
             return [_restore(item) for item in cast("list[Any]", value)]
         case _:
@@ -288,7 +310,7 @@ def _restore(value: Any) -> Any:
 
 
 def _key(key: str) -> str:
-    name = _untag(key) if key.startswith("~") else key
+    name = _untag(key)
     if not isinstance(name, str):
         raise CanonicalError(f"a key of an object is tagged {key[:2]!r}")
     return name

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from audition.ledger import LedgerError, SqlLedger, text
+from audition.ledger import LedgerError, Redacted, SqlLedger, text
 from audition.ledger.events import (
     ActFinished,
     ActInDoubt,
@@ -28,6 +28,8 @@ from audition.ledger.events import (
     PlantSealed,
     RunClosed,
     RunOpened,
+    RunResumed,
+    RunSaved,
     StepDecided,
     StepProposed,
     StepThought,
@@ -35,6 +37,7 @@ from audition.ledger.events import (
     TicketIssued,
     TranscriptRecorded,
 )
+from audition.ledger.savepoint import PACES, Entry, Frame, Savepoint
 from audition.signoff import SignOffs
 from audition.step import (
     Decision,
@@ -53,19 +56,21 @@ from audition.step import (
     Turn,
     Usage,
     Verdict,
-    after,
     digest_of,
     parse_proposal,
 )
-
-PACES = 64
-"""Thoughts of which it is remembered how they showed."""
 
 KEPT = 1024
 """Entries of a history that are held in memory; older ones are read from the ledger again."""
 
 SHORT = 1 << 14
 """Bytes of an entry's content up to which it is held in memory once it was read."""
+
+SAVED = 1000
+"""Events after which a run is saved anew, though nobody took it up."""
+
+LOOK = 2 * SAVED
+"""Events among which the last savepoint is looked for."""
 
 
 @dataclass(slots=True)
@@ -92,47 +97,6 @@ class Pending:
     """The box's digest and archive before its thought."""
 
 
-@dataclass(slots=True)
-class Frame:
-    """An open step of the decomposition."""
-
-    place: str
-    opened_by: Digest
-    children: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry of a history, by digest."""
-
-    message: TranscriptRecorded | None = None
-    number: int = 0
-    attempt: int = 0
-    place: str = ""
-    thought: Digest | None = None
-    proposal: Digest = ""
-    action: str = ""
-    outcome: Digest | None = None
-
-    def chained(self, history: Digest) -> Digest:
-        """The history that follows `history` by this entry (`audition.step.after`)."""
-        if self.message is not None:
-            said = self.message.model_dump(exclude_none=True)
-            return after(history, {"message": said})
-        turn = {
-            "number": self.number,
-            "attempt": self.attempt,
-            "place": self.place,
-            "proposal": self.proposal,
-            "action": self.action,
-        }
-        if self.thought is not None:
-            turn["thought"] = self.thought
-        if self.outcome is not None:
-            turn["outcome"] = self.outcome
-        return after(history, {"turn": turn})
-
-
 class Progress:
     """Where a run stands."""
 
@@ -151,8 +115,8 @@ class Progress:
         self.planted = 0
         """Planted steps that were opened."""
         self.paces: deque[tuple[Micros, bool]] = deque(maxlen=PACES)
-        """How long after the event before it each of the last thoughts came, and whether it left
-        the box otherwise than it was."""
+        """Where steps are planted, how long after the event before it each of the last thoughts
+        came, and whether it left the box otherwise than it was."""
         self.last: Micros = 0
         """When the last event was written."""
         self.length = 0
@@ -169,8 +133,6 @@ class Progress:
         """Steps of a record whose outcomes are still to come, by moment."""
         self.spent = Usage()
         """What thinking has cost so far, which a budget may bound."""
-        self.aside = Usage()
-        """What rolling out further candidates has cost, which none does."""
         self.answer: Digest | None = None
         """The root's answer, once it is given."""
         self.failed: str | None = None
@@ -181,11 +143,62 @@ class Progress:
         """Archive of that state."""
         self.signoffs = SignOffs()
         """Whose answers need a signature, and the keys that the run was told of."""
+        self.saved: Digest | None = None
+        """The newest savepoint."""
+        self.kept = 0
+        """Entries of the history that it and those before it keep."""
+        self.since = 0
+        """Events since it was written."""
+        self.taken_up = False
+        """Whether the run was taken up since then."""
 
     @property
     def steps(self) -> int:
         """Steps that the thinker began."""
         return self.turns - self.planted
+
+    @property
+    def to_be_saved(self) -> bool:
+        """Whether the next step is to begin at a savepoint: whoever takes up goes on from there."""
+        unkept = self.length - self.kept
+        return (
+            self.turns > 0
+            and self.step is None
+            and unkept <= len(self.recent)
+            and (self.taken_up or self.since >= SAVED)
+        )
+
+    def savepoint(self) -> Savepoint:
+        """Where the run stands, between two steps."""
+        unkept = self.length - self.kept
+        return Savepoint(
+            turns=self.turns,
+            planted=self.planted,
+            length=self.length,
+            history=self.history,
+            before=self.before or None,
+            frames=tuple(self.frames),
+            spent=self.spent,
+            box=self.box,
+            state=self.state,
+            seal=self.seal,
+            paces=tuple(self.paces) if self.seal is not None else (),
+            keys=tuple(self.signoffs.keys.values()),
+            entries=tuple(self.recent)[-unkept:] if unkept else (),
+            earlier=self.saved,
+        )
+
+    def stand(self, opened: RunOpened, point: Savepoint) -> None:
+        """Stand where a savepoint says; its event comes next."""
+        self.opened, self.signoffs = opened, SignOffs(opened.gate)
+        for key in point.keys:
+            self.signoffs.take(key)
+        self.turns, self.planted, self.length = point.turns, point.planted, point.length
+        self.history, self.before = point.history, point.before or ""
+        self.frames, self.spent = list(point.frames), point.spent
+        self.box, self.state = point.box, point.state
+        self.seal, self.paces = point.seal, deque(point.paces, maxlen=PACES)
+        self.recent = deque(point.entries, maxlen=KEPT)
 
     def apply(self, event: Event) -> None:
         """Take one event into account."""
@@ -199,6 +212,10 @@ class Progress:
                 if body.mode == "record":  # written whole: until then memory is all there is
                     self.recent = deque()
                 self.frames = [Frame("1", body.goal)]
+            case RunResumed():
+                self.taken_up = True
+            case RunSaved(savepoint=savepoint):
+                self.saved, self.kept, self.since, self.taken_up = savepoint, self.length, -1, False
             case TranscriptRecorded() as body:
                 self._append(Entry(message=body))
             case StepThought() as body:
@@ -206,7 +223,8 @@ class Progress:
                 step.thought, step.left = body, (self.box, self.state)
                 if body.usage is not None:
                     self.spent = Usage.total((self.spent, body.usage))
-                    self.paces.append((max(0, event.at - self.last), body.box != self.box))
+                    if self.seal is not None:
+                        self.paces.append((max(0, event.at - self.last), body.box != self.box))
                 self.box, self.state = body.box, body.state
             case ThoughtFailed(usage=usage, reason=reason):
                 self.failed, self.spent = reason, Usage.total((self.spent, usage))
@@ -226,8 +244,6 @@ class Progress:
             case CandidatesSealed() as body if self.step is not None:
                 if body.moment == self.step.sealed:
                     self.step.candidates = body
-                for one in (*body.candidates, *body.missing):
-                    self.aside = Usage.total((self.aside, one.usage))
             case AuditAsked() as body if self.step is not None:
                 self.step.asked.setdefault(body.auditor, body.deadline)  # no second one is later
             case AuditRecorded(answer=answer) if self.step is not None:
@@ -261,6 +277,7 @@ class Progress:
             case _:
                 pass
         self.last = event.at
+        self.since += 1
 
     def _begin(self, turn: int) -> Pending:
         if self.step is None or self.step.turn != turn:
@@ -298,9 +315,8 @@ class Progress:
             proposal = step.proposed.proposal
             self._complete(step, "proceed", None)
             if what == "think":
-                frame = self.frames[-1]
-                frame.children += 1
-                self.frames.append(Frame(f"{frame.place}.{frame.children}", proposal))
+                frame = replace(self.frames[-1], children=self.frames[-1].children + 1)
+                self.frames[-1:] = frame, Frame(f"{frame.place}.{frame.children}", proposal)
             elif len(self.frames) > 1:
                 self.frames.pop()
             else:
@@ -325,6 +341,48 @@ class Progress:
         self.before, self.history = self.history, entry.chained(self.history)
         self.recent.append(entry)
         self.length += 1
+
+
+def standing(ledger: SqlLedger, run: RunId) -> tuple[Progress, int]:
+    """Where a run stands, from its last savepoint on, and the number of its next event.
+
+    Raises:
+        LedgerError: the run or its savepoint cannot be read.
+    """
+    progress, events = Progress(run), list[Event]()
+    for event in ledger.latest(run):
+        events.append(event)
+        if isinstance(event.body, RunSaved) and _stands(progress, ledger, event.body.savepoint):
+            break
+        if len(events) > LOOK:
+            return _folded(ledger, run)
+    for event in reversed(events):
+        progress.apply(event)
+    return progress, events[0].seq + 1 if events else 0
+
+
+def _folded(ledger: SqlLedger, run: RunId) -> tuple[Progress, int]:
+    """The same, from its first event on."""
+    progress, following = Progress(run), 0
+    for event in ledger.read(run):
+        progress.apply(event)
+        following = event.seq + 1
+    return progress, following
+
+
+def _stands(progress: Progress, ledger: SqlLedger, savepoint: Digest) -> bool:
+    """Whether the run stands at a savepoint now; one that was deleted is none."""
+    try:
+        point = Savepoint.parse(ledger.get(savepoint))
+    except Redacted:
+        return False
+    except ValueError as error:
+        raise LedgerError(f"run {progress.run}: its savepoint cannot be read: {error}") from None
+    opened = ledger.first(progress.run).body
+    if not isinstance(opened, RunOpened):
+        raise LedgerError(f"run {progress.run}: it does not begin; see `audition verify`")
+    progress.stand(opened, point)
+    return True
 
 
 class LedgerHistory:
@@ -374,15 +432,32 @@ class LedgerHistory:
         later = self._progress.length - self._length  # entries since this history was handed out
         entries = list(self._progress.recent)
         if count + later > len(entries) < self._progress.length:
-            entries = self._older(self._progress.length - len(entries)) + entries
+            missing = self._progress.length - len(entries)
+            entries = self._older(missing, count + later - len(entries)) + entries
         end = len(entries) - later
         found = entries[max(0, end - count) : end]
         first = self._length - len(found)
         known = self._progress.read[self._thoughts]
         return [known.get(at) or self._told(at, entry) for at, entry in enumerate(found, first)]
 
-    def _older(self, count: int) -> list[Entry]:
-        """The first `count` entries, which memory no longer holds."""
+    def _older(self, missing: int, count: int) -> list[Entry]:
+        """The last `count` of the first `missing` entries, which memory does not hold, or more."""
+        found: list[Entry] = []
+        name, end = self._progress.saved, self._progress.kept
+        while name is not None and end >= missing - len(found):
+            try:
+                point = Savepoint.parse(self._ledger.get(name))
+            except Redacted:
+                break
+            start = end - len(point.entries)
+            found[:0] = point.entries[: max(0, missing - start)]
+            if len(found) >= count or not start:
+                return found
+            name, end = point.earlier, start
+        return self._from_the_beginning(missing)
+
+    def _from_the_beginning(self, count: int) -> list[Entry]:
+        """The first `count` entries, of a run whose savepoints do not keep them."""
         progress = Progress(self._progress.run)
         progress.recent = deque()
         for event in self._ledger.read(self._progress.run):

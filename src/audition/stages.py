@@ -20,6 +20,7 @@ from audition.ledger.events import (
     AuditDrawn,
     MomentSealed,
     RunClosed,
+    RunSaved,
     StepProposed,
     StepThought,
     ThoughtFailed,
@@ -53,8 +54,8 @@ class Stages:
         A thought that fails is recorded, and ends the run.
 
         Raises:
-            Left: the person who thinks went away; nothing was written.
-            ModelAway: the thinker's model is not to be had; nothing was written.
+            Left: the person who thinks went away; nothing was written of the step.
+            ModelAway: the thinker's model is not to be had; nothing was written of the step.
         """
         run, project, progress = self._standing, self._terms.project, self._standing.progress
         if progress.failed is not None:
@@ -63,6 +64,8 @@ class Stages:
             return await self.close("finished", "", progress.answer)
         if why := project.budget.exceeded(progress.steps, progress.spent):
             return await self.close("exhausted", why)
+        if progress.to_be_saved:
+            run.log(RunSaved(savepoint=run.journal.put(progress.savepoint())))
         if plant := self._terms.plants_at(progress, progress.turns + 1):
             return await self._plant(plant, box)
         had = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Set
 
-from audition.history import Progress, sealed_proposal
+from audition.history import Progress, sealed_proposal, standing
 from audition.ledger import Conflict, Journal, SqlLedger
 from audition.ledger.events import (
     ActInDoubt,
@@ -92,10 +92,12 @@ class Standing:
             OtherProject: the run was opened under another project.
         """
         if afresh:
-            self.progress, self.journal = Progress(self.run), Journal(self.ledger, self.run)
-        for event in self.ledger.read(self.run, after=self.journal.durable - 1):
-            self.progress.apply(event)
-            self.journal.seq = self.journal.durable = event.seq + 1
+            self.progress, following = standing(self.ledger, self.run)
+            self.journal = Journal(self.ledger, self.run, following)
+        else:
+            for event in self.ledger.read(self.run, after=self.journal.durable - 1):
+                self.progress.apply(event)
+                self.journal.seq = self.journal.durable = event.seq + 1
         opened = self.progress.opened
         parts = differing(opened, self._terms.opened) if opened else []
         if opened and self.progress.seal != self._terms.seal:

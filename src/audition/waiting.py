@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from audition.audit import ask, recorded, view, without_words
 from audition.failing import told
 from audition.gate import approves, keys_asked
-from audition.history import LedgerHistory, Pending, Progress, sealed_proposal
+from audition.history import LedgerHistory, Pending, Progress, sealed_proposal, standing
 from audition.ledger import Conflict, Journal, LetGo, PrivateKey, SqlLedger, text
 from audition.ledger.events import ActInDoubt, ActSettled, AuditRecorded
 from audition.plain import shown
@@ -106,9 +106,7 @@ def awaited(ledger: SqlLedger, run: RunId) -> Iterator[Waiting]:
     Raises:
         LedgerError: the run or its content cannot be read.
     """
-    progress = Progress(run)
-    for event in ledger.read(run):
-        progress.apply(event)
+    progress, _ = standing(ledger, run)
     step, opened = progress.step, progress.opened
     if step is None or opened is None or progress.closed is not None or not step.proposed:
         return
@@ -266,13 +264,10 @@ def evidence(
 
 
 def _open(ledger: SqlLedger, run: RunId) -> tuple[Journal, Progress]:
-    progress, last = Progress(run), -1
-    for event in ledger.read(run):
-        progress.apply(event)
-        last = event.seq
-    if last < 0:
+    progress, following = standing(ledger, run)
+    if not following:
         raise NotWaiting(f"the ledger has no run {run}")
-    return Journal(ledger, run, last + 1), progress
+    return Journal(ledger, run, following), progress
 
 
 def _asked(run: RunId, progress: Progress, name: str, moment: Digest | None) -> Pending:

@@ -25,6 +25,7 @@ EVENTS = [
         handmade.live_run(),
         handmade.compared_run(),
         handmade.failed_run(),
+        handmade.saved_run(),
         handmade.planted_run(),
         handmade.recorded_run(),
         trained.trained_run(),

@@ -24,6 +24,7 @@ PENS = (
     handmade.planted_run(),
     handmade.compared_run(),
     handmade.failed_run(),
+    handmade.saved_run(),
 )
 WRITTEN = {
     body.kind: Event(run=pen.run, seq=seq, at=at, body=body).canonical()

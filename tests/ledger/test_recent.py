@@ -28,9 +28,23 @@ def statements(ledger: SqlLedger, sign: str) -> list[Any]:
     return found
 
 
+def fetches(ledger: SqlLedger) -> list[Any]:
+    """What is fetched of the contents from now on."""
+    found: list[Any] = []
+    glance = ledger.database.glance
+
+    def noted(query: str, parameters: Any) -> Any:
+        if "SELECT salt" in query:
+            found.append(parameters)
+        return glance(query, parameters)
+
+    ledger.database.glance = noted  # type: ignore[method-assign]
+    return found
+
+
 async def test_what_was_just_written_is_neither_fetched_nor_written_again(tmp_path: Path) -> None:
     with SqlLedger.open(tmp_path / "l.db") as ledger:
-        fetched, kept = statements(ledger, "SELECT salt"), statements(ledger, "INTO contents")
+        fetched, kept = fetches(ledger), statements(ledger, "INTO contents")
         name = ledger.put(b"once")
         await ledger.commit()
         assert ledger.get(name) == b"once"
@@ -46,7 +60,7 @@ async def test_what_was_just_read_is_not_fetched_again(tmp_path: Path) -> None:
         name = ledger.put(b"once", private=True)
         await ledger.commit()
     with SqlLedger.open(tmp_path / "l.db") as ledger:
-        fetched = statements(ledger, "SELECT salt")
+        fetched = fetches(ledger)
         assert ledger.get(name) == ledger.get(name) == b"once"
         assert len(fetched) == 1
 

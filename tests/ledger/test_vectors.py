@@ -80,7 +80,7 @@ def test_the_published_ledger_verifies(tmp_path: Path) -> None:
     trusted = PublicKey.parse(vectors("checkpoint")["public"])
     found = verify(tmp_path / "runs.db", [trusted])
     assert found.ok, found.first_bad
-    assert found.redacted == 1 and found.runs == 7 and found.signed_by == (trusted.id,)
+    assert found.redacted == 1 and found.runs == 8 and found.signed_by == (trusted.id,)
 
 
 # ---------------------------------------------------------------- by another reckoning
@@ -294,17 +294,24 @@ def follow(events: list[dict[str, Any]], content: dict[str, bytes | None]) -> No
         entry = {**sealed[moment], "action": action}
         return after(history, {"turn": entry | ({"outcome": outcome} if outcome else {})})
 
-    current = ""
+    current, planted = "", 0
     for event in events:
         body = event["body"]
         match event["kind"]:
+            case "run.saved":
+                data = content[body["savepoint"]]
+                point = json.loads(data) if data else {}
+                assert sha(data or b"") == body["savepoint"] and point["history"] == history
+                assert point["planted"] == planted and "entries" in point
+            case "plant.opened":
+                planted += 1
             case "transcript.recorded":
                 history = after(history, {"message": body})
             case "step.thought":
                 step = {"thought": body["content"]} if "content" in body else {}
             case "step.proposed":
                 kind = body["what"]
-                step |= {"number": body["turn"], "attempt": body["attempt"]}
+                step |= {"number": body["turn"] - planted, "attempt": body["attempt"]}
                 step["proposal"] = body["proposal"]
             case "moment.sealed":
                 moment = body["moment"]

@@ -273,6 +273,7 @@ def whole_ledger(path: Path) -> None:
         handmade.redact(database, digest_bytes(b"Hm."), live.run, len(live.events))
         handmade.write(database, handmade.failed_run())
         handmade.write(database, handmade.planted_run())
+        handmade.write(database, handmade.saved_run())
         path.unlink(missing_ok=True)
         export(database, path)
 

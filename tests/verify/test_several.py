@@ -53,6 +53,7 @@ def many(path: Path, *more: handmade.Scribe) -> Path:
         handmade.planted_run(),
         handmade.compared_run(),
         handmade.failed_run(),
+        handmade.saved_run(),
         *more,
     )
     return handmade.write(path, *runs, group=4)

@@ -65,18 +65,17 @@ def spec(gate: Gate) -> JsonObject:
         GateError: the gate is not a value that can be written down, samples at two rates, or asks
             somebody both for a key and for a judgement.
     """
-    if not isinstance(gate, Frozen) or not callable(getattr(gate, "decide", None)):
-        raise GateError(f"{type(gate).__name__} has no specification, so nobody could re-run it")
-    rates = sorted({part.rate for part in parts(gate) if isinstance(part, Sampled)})
+    every = list(parts(gate))
+    rates = sorted({part.rate for part in every if isinstance(part, Sampled)})
     if len(rates) > 1:
         raise GateError(f"there is one lottery, but two rates: {rates[0]} and {rates[1]}")
-    signing = {name for part in parts(gate) if isinstance(part, Keys) for name in part.of}
-    others = {name for part in parts(gate) if not isinstance(part, Keys) for name in _asks(part)}
+    signing = {name for part in every if isinstance(part, Keys) for name in part.of}
+    others = {name for part in every if not isinstance(part, Keys) for name in _asks(part)}
     if both := signing & others:
         raise GateError(
             f"{min(both)} is asked for a key and elsewhere in the gate too; name another person"
         )
-    return gate.model_dump(mode="json", exclude_none=True)
+    return _specified(gate)
 
 
 def parts(gate: Gate) -> Iterator[Gate]:
@@ -109,8 +108,16 @@ def rate(gate: Gate) -> float:
     return rates[0] if rates else 1.0
 
 
+def _specified(gate: Gate) -> JsonObject:
+    if not isinstance(gate, Frozen) or not callable(getattr(gate, "decide", None)):
+        raise GateError(f"{type(gate).__name__} has no specification, so nobody could re-run it")
+    return gate.model_dump(mode="json", exclude_none=True)
+
+
 _Inner = Annotated[
-    Any, BeforeValidator(build), PlainSerializer(lambda gate: spec(gate), return_type=JsonObject)
+    Any,
+    BeforeValidator(build),
+    PlainSerializer(lambda gate: _specified(gate), return_type=JsonObject),
 ]
 
 

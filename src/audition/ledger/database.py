@@ -225,6 +225,15 @@ class Database(ABC):
 
     # ---------------------------------------------------------------- what does not
 
+    def glance(self, query: str, found: Sequence[Any]) -> Sequence[Any]:
+        """The rows of one short query, its marks as `sql` gives them.
+
+        Raises:
+            LedgerError: the database refuses.
+        """
+        with self.plainly(), self.glances.connect() as connection:
+            return connection.exec_driver_sql(query, tuple(found)).all()
+
     def plainly(self) -> AbstractContextManager[None]:
         """Turn its errors into one line that says what to do."""
         return plainly(self.short)

@@ -119,6 +119,14 @@ class RunResumed(Body):
     """What held on this machine when the box opened again."""
 
 
+class RunSaved(Body):
+    """Where a run stands between two steps; whoever takes it up need not read what came before."""
+
+    kind: ClassVar[str] = "run.saved"
+    savepoint: Digest
+    """The savepoint (`audition.ledger.savepoint`)."""
+
+
 class RestrictionDeclared(Body):
     """A restriction in force from the start."""
 
@@ -611,6 +619,7 @@ BODIES: dict[str, type[Body]] = {
     for body in (
         RunOpened,
         RunResumed,
+        RunSaved,
         RestrictionDeclared,
         PlantSealed,
         TranscriptRecorded,

@@ -18,6 +18,7 @@ from audition.ledger.events import (
     RunClosed,
     RunOpened,
     RunResumed,
+    RunSaved,
     StepProposed,
     StepThought,
     ThinkerUpdated,
@@ -55,6 +56,7 @@ def names(body: Body) -> Iterator[Digest]:
 
 NAMING: dict[type[Body], tuple[str, ...]] = {
     RunResumed: ("confinement",),
+    RunSaved: ("savepoint",),
     PlantSealed: ("leaves",),
     TranscriptRecorded: ("content",),
     StepThought: ("content", "calls", "exchanges", "state"),

@@ -43,7 +43,7 @@ from audition.ledger.events import FORMAT, REGISTER, EventError, parse_event
 from audition.ledger.note import Checkpoint, PrivateKey, PublicKey
 from audition.ledger.recent import Recent
 from audition.ledger.tree import Frontier, consistency_proof, inclusion_proof, leaf_hash
-from audition.step import Digest, Event, Receipt, RunId
+from audition.step import MOST, Digest, Event, Receipt, RunId
 
 MAX_EVENT = 1 << 20
 """Largest event, in bytes; anything long is content."""
@@ -56,6 +56,10 @@ _SIGN = "INSERT INTO checkpoints (size, note) VALUES (?, ?)"
 _READ = """
 SELECT data FROM events WHERE run = (SELECT id FROM runs WHERE name = ?) AND seq > ?
 ORDER BY seq LIMIT 500
+"""
+_LATEST = """
+SELECT seq, data FROM events WHERE run = (SELECT id FROM runs WHERE name = ?) AND seq < ?
+ORDER BY seq DESC LIMIT ?
 """
 _FETCH = "SELECT salt, data FROM contents WHERE digest = ?"
 
@@ -115,6 +119,7 @@ class SqlLedger:
         self._engine = database.engine
         self._glances = database.glances
         self._fetch, self._grow, self._sign = map(database.sql, (_FETCH, _GROW, _SIGN))
+        self._read, self._latest = map(database.sql, (_READ, _LATEST))
         self._signer = signer
         self._group = _Group()
         self._writing: _Group | None = None
@@ -484,11 +489,10 @@ class SqlLedger:
         for group in (self._group, self._writing):
             if group is not None and name in group.contents:
                 return group.contents[name][1]
-        with self.database.plainly(), self._glances.connect() as connection:
-            row = connection.exec_driver_sql(self._fetch, (name,)).one_or_none()
-        if row is None:
+        rows = self.database.glance(self._fetch, (name,))
+        if not rows:
             raise LedgerError(f"content {content[:12]}… is missing from the ledger")
-        salt, data = row
+        salt, data = rows[0]
         if data is None:
             raise Redacted(f"content {content[:12]}… was redacted")
         sound = isinstance(data, bytes) and isinstance(salt, bytes | None)
@@ -502,20 +506,34 @@ class SqlLedger:
     def read(self, run: RunId, after: int = -1) -> Iterator[Event]:
         """The committed events of a run with `seq > after`, in order, a page at a time."""
         while True:
-            with self.database.plainly(), self._glances.connect() as connection:
-                found = (bytes.fromhex(run), after)
-                page = connection.exec_driver_sql(self.database.sql(_READ), found).all()
+            page = self.database.glance(self._read, (bytes.fromhex(run), after))
             for (data,) in page:
-                if data is None:
-                    raise LetGo(f"run {run}, event {after + 1}: it was let go; its archive has it")
-                try:
-                    event = parse_event(data, strict=False)
-                except EventError as error:
-                    raise LedgerError(f"run {run}, event {after + 1}: {error}") from None
+                event = _parsed(run, after + 1, data)
                 after = event.seq
                 yield event
             if len(page) < 500:
                 return
+
+    def latest(self, run: RunId) -> Iterator[Event]:
+        """The committed events of a run, the newest first, a page at a time."""
+        before, most = MOST, 16
+        while True:
+            page = self.database.glance(self._latest, (bytes.fromhex(run), before, most))
+            for before, data in page:
+                yield _parsed(run, before, data)
+            if len(page) < most or not before:
+                return
+            most = 500
+
+    def first(self, run: RunId) -> Event:
+        """The first event of a run.
+
+        Raises:
+            LedgerError: there is none, or it cannot be read.
+        """
+        for _, data in self.database.glance(self._latest, (bytes.fromhex(run), 1, 1)):
+            return _parsed(run, 0, data)
+        raise LedgerError(f"run {run}: it has no first event")
 
     def follow(self, after: int = -1) -> Iterator[tuple[int, Event]]:
         """The committed events of all runs with a larger index, in order, a page at a time.
@@ -598,6 +616,15 @@ class SqlLedger:
         database = self.database.plainly()
         with database, self._engine.connect() as connection, connection.execute(paged) as rows:
             yield from rows
+
+
+def _parsed(run: RunId, seq: int, data: bytes | None) -> Event:
+    if data is None:
+        raise LetGo(f"run {run}, event {seq}: it was let go; its archive has it")
+    try:
+        return parse_event(data, strict=False)
+    except EventError as error:
+        raise LedgerError(f"run {run}, event {seq}: {error}") from None
 
 
 def content_name(data: bytes, salt: bytes | None) -> Digest:

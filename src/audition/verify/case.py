@@ -72,6 +72,7 @@ class Tally:
     batches: int = 0
     batches_unread: int = 0
     lessons: int = 0
+    savepoints_unread: int = 0
 
     def add(self, other: Tally) -> None:
         """Count what was examined elsewhere too."""
@@ -148,6 +149,10 @@ class Case:
         self.keys = keys
         self.tally = tally
         self.history = opened.goal
+        self.before: Digest | None = None
+        """The history without its newest entry."""
+        self.length = 0
+        """Entries of the history."""
         self.turn = 0
         self.restrictions: list[Restriction] = []
         self.cards = {card.name: card for card in opened.auditors}
@@ -184,10 +189,11 @@ class Case:
             raise Disorder(4, f"step {turn} begins after step {self.turn}")
         self.turn = turn
 
-    def clock(self, at: Micros) -> None:
-        """Count where the writer's clock went back, as clocks that are set do."""
+    def clock(self, at: Micros) -> Micros:
+        """How long after the event before it this one is; clocks that are set may go back."""
         self.tally.backwards += at < self._last
-        self._last = at
+        since, self._last = max(0, at - self._last), at
+        return since
 
     def proposed(self, body: StepProposed, thought: StepThought | None, place: str) -> Step:
         """A proposal, of the kind that it says it is."""
@@ -268,7 +274,8 @@ class Case:
 
     def enters(self, entry: dict[str, object]) -> None:
         """The history grows by one entry."""
-        self.history = after(self.history, entry)
+        self.before, self.history = self.history, after(self.history, entry)
+        self.length += 1
 
     def check_verdict(self, verdict: Verdict, card: AuditorCard) -> None:
         """A verdict in the role and from the evidence that were declared, and its signature."""

@@ -31,12 +31,14 @@ from audition.ledger.events import (
     RestrictionDeclared,
     RunClosed,
     RunResumed,
+    RunSaved,
     StepDecided,
     StepProposed,
     StepThought,
     ThoughtFailed,
     TicketIssued,
 )
+from audition.ledger.savepoint import Frame
 from audition.step import (
     MOST,
     Body,
@@ -52,6 +54,7 @@ from audition.verify.case import Case, Disorder, Step
 from audition.verify.finding import Place
 from audition.verify.opening import terms
 from audition.verify.plants import TRUST, Planted
+from audition.verify.savepoints import Savepoints
 from audition.verify.signoff import Enrolled, Signed
 from audition.verify.tickets import Tickets
 
@@ -90,6 +93,7 @@ _ENDS = (Due.RESTRICTION, Due.THOUGHT, Due.FAILED, Due.REPLACEMENT, Due.FINISHED
 _MAY: dict[str, tuple[Due, ...]] = {
     "restriction.declared": (Due.RESTRICTION,),
     "plant.sealed": (Due.RESTRICTION, Due.THOUGHT),
+    "run.saved": (Due.THOUGHT,),
     "step.thought": (Due.RESTRICTION, Due.THOUGHT),
     "thought.failed": (Due.RESTRICTION, Due.THOUGHT),
     "step.proposed": (Due.PROPOSAL, Due.REPLACEMENT),
@@ -118,7 +122,7 @@ class Live:
         self._case = case
         self._signed = Signed(case, enrolled)
         self._due = Due.RESTRICTION
-        self._frames: list[tuple[str, int]] = [("1", 0)]
+        self._frames = [Frame("1", case.opened.goal)]
         self._thought: StepThought | None = None
         self._step: Step | None = None
         self._decision: Decision | None = None
@@ -133,6 +137,9 @@ class Live:
         self._box: Digest | None = None
         self._before: Digest | None = None
         self._spent = 0.0
+        self._pace: Micros = 0
+        """How long after the event before it the one under examination is."""
+        self._savepoints = Savepoints(case)
         self._terms = terms(case)
 
     def take(self, event: Event) -> None:
@@ -168,6 +175,18 @@ class Live:
         self._begin(body)
         self._thought, self._lot, self._due = body, None, Due.PROPOSAL
         self._before, self._box = self._box, body.box
+        changed, planting = body.box != self._before, self._planted.seal is not None
+        self._savepoints.thought(body, self._pace, changed=changed, planting=planting)
+
+    def _save(self, body: RunSaved, _: Event) -> None:
+        self._savepoints.saved(
+            body,
+            frames=self._frames,
+            box=self._box,
+            seal=self._planted.seal,
+            planted=self._planted.opened,
+            keys=self._signed.keys,
+        )
 
     def _fail(self, body: ThoughtFailed, _: Event) -> None:
         self._begin(body)
@@ -228,7 +247,7 @@ class Live:
 
     def _clock(self, at: Micros) -> None:
         """What was past once stays past, though the clock go back."""
-        self._case.clock(at)
+        self._pace = self._case.clock(at)
         self._tickets.clock(at)
         if self._step is None or not self._step.asked:
             return
@@ -271,7 +290,7 @@ class Live:
                 self._case.found(2, "not the replacement that the decision names")
         if body.attempt != attempt:
             raise Disorder(4, f"attempt {body.attempt} where attempt {attempt} was due")
-        self._step = self._case.proposed(body, self._thought, self._frames[-1][0])
+        self._step = self._case.proposed(body, self._thought, self._frames[-1].place)
         self._step.before = self._planted.opened
         self._decision = self._replacement = None
         self._tickets.end()
@@ -373,6 +392,7 @@ class Live:
         if decision.action == "escalate":
             self._case.found(TRUST, "a planted step is opened before a person has answered")
         self._box = self._before
+        self._savepoints.dropped()
         self._thought = self._step = self._decision = None
         self._tickets.end()
         self._due = Due.THOUGHT
@@ -402,10 +422,11 @@ class Live:
             return None
 
     def _descend(self, step: Step) -> None:
-        place, children = self._frames[-1]
         if step.what == "think":
-            self._frames[-1] = (place, children + 1)
-            self._frames.append((f"{place}.{children + 1}", 0))
+            frame = self._frames[-1]
+            place, children = frame.place, frame.children + 1
+            self._frames[-1] = Frame(place, frame.opened_by, children)
+            self._frames.append(Frame(f"{place}.{children}", step.proposal))
             if len(place) > DEEPEST:
                 raise Disorder(4, "a step within more steps than a place can name")
         elif len(self._frames) > 1:
@@ -478,6 +499,7 @@ _TAKES: dict[type[Body], Callable[[Live, Any, Event], None]] = {
     RestrictionDeclared: Live._declare,
     PlantSealed: Live._seal_plants,
     PlantOpened: Live._open_plant,
+    RunSaved: Live._save,
     StepThought: Live._think,
     ThoughtFailed: Live._fail,
     StepProposed: Live._propose,

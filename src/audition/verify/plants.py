@@ -21,7 +21,8 @@ class Planted:
 
     def __init__(self, case: Case) -> None:
         self._case = case
-        self._seal: PlantSealed | None = None
+        self.seal: PlantSealed | None = None
+        """What was sealed, if anything was."""
         self._leaves: list[Digest] | None = None
         self._salt = b""
         self.opened = 0
@@ -33,9 +34,9 @@ class Planted:
         Raises:
             Disorder: it was sealed already.
         """
-        if self._seal is not None:
+        if self.seal is not None:
             raise Disorder(TRUST, "planted steps are sealed a second time")
-        self._seal = body
+        self.seal = body
         data = self._case.contents.data(body.leaves)
         try:
             leaves = parse(data) if data is not None else None
@@ -55,11 +56,11 @@ class Planted:
         Raises:
             Disorder: nothing was sealed, or it is another moment's.
         """
-        if self._seal is None:
+        if self.seal is None:
             raise Disorder(TRUST, "a planted step in a run in which none was sealed")
         if body.moment != step.sealed:
             raise Disorder(TRUST, "another moment is opened than the one under judgement")
-        if body.number != self.opened or body.number >= self._seal.count:
+        if body.number != self.opened or body.number >= self.seal.count:
             self._case.found(TRUST, f"planted step {body.number} where {self.opened} was due")
         self.opened += 1
         if step.attempt:
@@ -76,11 +77,11 @@ class Planted:
     @property
     def may_come(self) -> bool:
         """Whether any planted step is left."""
-        return self._seal is not None and self.opened < self._seal.count
+        return self.seal is not None and self.opened < self.seal.count
 
     def due(self, secret: bytes, turn: int, before: int) -> bool:
         """Whether a turn is to be planted, when so many were before it."""
-        seal = self._seal
+        seal = self.seal
         if seal is None or before >= seal.count:
             return False
         return planted(secret, self._case.run, turn, seal.rate)

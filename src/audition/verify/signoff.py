@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from audition.ledger import PublicKey, Register, RegisterError
 from audition.ledger.events import KeyEnrolled, KeyRevoked
@@ -71,6 +71,11 @@ class Signed:
         for name in sorted(self._signoffs.people & case.cards.keys()):
             if not case.cards[name].person:
                 case.found(5, f"{name} signs off and was not declared a person")
+
+    @property
+    def keys(self) -> Iterable[KeyEnrolled]:
+        """Keys that the run was told of and that were not revoked."""
+        return self._signoffs.keys.values()
 
     def told(self, body: KeyEnrolled | KeyRevoked) -> None:
         """What the run is told of a key is what the register says of it at this moment."""

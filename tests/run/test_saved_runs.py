@@ -1,0 +1,200 @@
+"""A run that is taken up goes on from its last savepoint, as if it were read from its beginning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_history import RUN, STEPS, Told, play
+
+import audition.history
+from audition.gate import person
+from audition.history import LedgerHistory, Progress, standing
+from audition.ledger import LedgerError, PrivateKey, SqlLedger
+from audition.ledger.events import KeyEnrolled, RunClosed, RunResumed, RunSaved
+from audition.ledger.savepoint import Savepoint
+from audition.step import RunId, Signature
+from audition.waiting import answer
+from rehearsal import Absent, Says, bodies, carried, kinds, note, project, written
+
+OF_THE_READER = {"recent", "read"}
+"""What a reading holds of entries beside where the run stands."""
+
+
+def from_the_beginning(ledger: SqlLedger, run: RunId) -> Progress:
+    progress = Progress(run)
+    for event in ledger.read(run):
+        progress.apply(event)
+    return progress
+
+
+def save(told: Told) -> None:
+    told.log(RunSaved(savepoint=told.journal.put(told.progress.savepoint())))
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(STEPS, min_size=1, max_size=4), st.integers(0, 9), st.integers(1, 9))
+def test_where_a_run_stands_is_the_same_from_a_savepoint_on(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[Any], count: int, kept: int
+) -> None:
+    told = Told(tmp_path_factory.mktemp("saved"))
+    for steps in parts:
+        play(told, [step for step in steps if step[0] != "say"])  # no live run has messages
+        if told.progress.turns and told.progress.answer is None:
+            save(told)
+    anyio.run(told.journal.commit)
+    progress, following = standing(told.ledger, RUN)
+    whole = from_the_beginning(told.ledger, RUN)
+    assert following == told.journal.seq
+    for name in vars(whole).keys() - OF_THE_READER:
+        assert getattr(progress, name) == getattr(whole, name), name
+    progress.recent = type(progress.recent)(progress.recent, maxlen=kept)
+    history = LedgerHistory(told.ledger, progress)
+    assert list(history.last(count)) == told.plain[len(told.plain) - min(count, len(told.plain)) :]
+    assert list(history.last(len(told.plain))) == told.plain
+    told.ledger.close()
+
+
+def waiting(folder: Path, *notes: str, **changes: Any) -> Any:
+    proposals = [note(text) for text in notes]
+    return project(folder, *proposals, auditors=[Absent(name="ann")], gate=person("ann"), **changes)
+
+
+def taken_up(judged: Any, ledger: SqlLedger, times: int) -> RunId:
+    """Carry a run on so many approvals; each time it is put down meanwhile."""
+    result = carried(judged, ledger)
+    for _ in range(times):
+        anyio.run(answer, ledger, result.run, Says(0.0, name="ann"))
+        result = carried(judged, ledger, run_id=result.run)
+    return result.run
+
+
+def test_a_run_that_was_taken_up_is_saved_before_its_next_step(
+    tmp_path: Path, ledger: SqlLedger
+) -> None:
+    run = taken_up(waiting(tmp_path, "a", "b", "c"), ledger, 4)
+    assert written(tmp_path) == ["a", "b", "c"]
+    of_note = ("run.resumed", "run.saved", "step.thought", "run.closed")
+    assert [kind for kind in kinds(ledger, run) if kind in of_note] == [
+        "step.thought",
+        *("run.resumed", "run.saved", "step.thought") * 3,
+        "run.resumed",
+        "run.closed",
+    ]
+
+
+def test_who_takes_a_run_up_reads_no_further_back_than_its_savepoint(
+    tmp_path: Path, ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = taken_up(waiting(tmp_path, *"abcdefgh"), ledger, 5)
+    read: list[str] = []
+    parse = audition.ledger.store.parse_event  # type: ignore[attr-defined]
+
+    def counted(data: bytes, *, strict: bool = True) -> Any:
+        event = parse(data, strict=strict)
+        read.append(event.body.kind)
+        return event
+
+    monkeypatch.setattr("audition.ledger.store.parse_event", counted)
+    standing(ledger, run)
+    assert sorted(read) == sorted(
+        ["run.opened", "run.saved", "step.thought", "step.proposed", "moment.sealed",
+         "audit.drawn", "audit.recorded", "audit.asked"]
+    )  # fmt: skip
+
+
+def test_a_long_run_is_saved_though_nobody_takes_it_up(
+    tmp_path: Path, ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audition.history, "SAVED", 20)
+    run = carried(project(tmp_path, *[note(str(n)) for n in range(12)]), ledger).run
+    told = kinds(ledger, run)
+    saved = [at for at, kind in enumerate(told) if kind == "run.saved"]
+    assert len(saved) >= 3
+    assert all(after - before < 40 for before, after in pairwise(saved))
+
+
+def test_the_savepoints_of_a_run_hold_its_whole_history(tmp_path: Path, ledger: SqlLedger) -> None:
+    run = taken_up(waiting(tmp_path, *"abcd"), ledger, 4)
+    points = [Savepoint.parse(ledger.get(body.savepoint)) for body in bodies(ledger, run, RunSaved)]
+    assert [len(point.entries) for point in points] == [1, 1, 1, 1]
+    assert points[0].earlier is None and all(point.earlier for point in points[1:])
+    whole = from_the_beginning(ledger, run)
+    kept = [entry for point in points for entry in point.entries]
+    assert kept == list(islice(whole.recent, len(kept)))
+
+
+def test_a_savepoint_that_was_deleted_costs_a_longer_reading_and_nothing_else(
+    tmp_path: Path, unverified: SqlLedger
+) -> None:
+    judged = waiting(tmp_path, "a", "b")
+    run = taken_up(judged, unverified, 1)
+    (saved,) = bodies(unverified, run, RunSaved)
+    assert anyio.run(unverified.redact, saved.savepoint)
+    assert vars(standing(unverified, run)[0]).keys() == vars(Progress(run)).keys()
+    anyio.run(answer, unverified, run, Says(0.0, name="ann"))
+    carried(judged, unverified, run_id=run)
+    assert written(tmp_path) == ["a", "b"]
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Iterator[Told]:
+    run = Told(tmp_path)
+    yield run
+    run.ledger.close()
+
+
+def test_what_is_no_savepoint_is_refused_in_one_line(told: Told) -> None:
+    told.step("act", approved=True)
+    told.log(RunSaved(savepoint=told.journal.put("no savepoint")))
+    anyio.run(told.journal.commit)
+    with pytest.raises(LedgerError, match="its savepoint cannot be read") as caught:
+        standing(told.ledger, RUN)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_of_an_earlier_version_has_no_savepoint_and_is_read_whole(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audition.history, "LOOK", 10)
+    for _ in range(5):
+        told.step("act", approved=True)
+    anyio.run(told.journal.commit)
+    progress, following = standing(told.ledger, RUN)
+    assert vars(progress)["length"] == 5 and following == told.journal.seq
+    assert list(LedgerHistory(told.ledger, progress).last(9)) == told.plain
+
+
+def test_keys_that_the_run_was_told_of_are_saved(told: Told) -> None:
+    told.step("act", approved=True)
+    key = PrivateKey.generate("ann").public
+    enrolled = KeyEnrolled(person="ann", key=str(key), signature=Signature(key="op", value=b"s"))
+    told.log(enrolled)
+    save(told)
+    anyio.run(told.journal.commit)
+    progress, _ = standing(told.ledger, RUN)
+    assert list(progress.signoffs.keys.values()) == [enrolled]
+
+
+@pytest.mark.parametrize("body", [RunResumed(), RunClosed(status="terminated")])
+def test_a_run_is_not_saved_before_its_first_step(told: Told, body: Any) -> None:
+    told.log(body)
+    assert not told.progress.to_be_saved
+    told.step("act", approved=True)
+    assert told.progress.to_be_saved == isinstance(body, RunResumed)
+
+
+def test_an_empty_run_stands_nowhere(tmp_path: Path) -> None:
+    with SqlLedger.open(tmp_path / "l.db") as ledger:
+        progress, following = standing(ledger, "f" * 32)
+        assert following == 0 and progress.opened is None
+        with pytest.raises(LedgerError, match="no first event"):
+            ledger.first("f" * 32)
