@@ -89,10 +89,11 @@ def canonical(value: Any) -> bytes:
     return out
 
 
-def canonical_fields(value: Mapping[str, Any]) -> bytes:
+def canonical_fields(value: Mapping[str, Any], *, whole: bool = False) -> bytes:
     """As `canonical`, for the fields of a type that holds no free JSON.
 
-    Its keys are ASCII, it is nested no deeper than its type, and a number in it is finite.
+    Its keys are ASCII, it is nested no deeper than its type, and a number in it is finite; where
+    they are `whole`, an integer.
     """
     try:
         out, tags = orjson.dumps(value, option=_FAST), 0
@@ -100,7 +101,7 @@ def canonical_fields(value: Mapping[str, Any]) -> bytes:
         out, tags = _with_bytes(value)
     if not out or (b"~" in out and out.count(b'"~') != tags):
         return _exact(value)
-    sure = _numbers(out)
+    sure = out if whole else _numbers(out)
     return _exact(value) if sure is None else sure
 
 

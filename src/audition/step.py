@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, model_validator
 
 from audition.canonical import canonical, canonical_fields, digest_bytes, loads
-from audition.shape import fixed
+from audition.shape import fixed, whole
 
 Digest: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """SHA-256 as 64 hexadecimal digits (half of HMAC-SHA-512 under a salt for private content)."""
@@ -52,7 +52,8 @@ class Frozen(BaseModel):
     def canonical(self) -> bytes:
         """The canonical bytes of this value."""
         fields = self.__pydantic_serializer__.to_python(self, exclude_none=True)
-        return canonical_fields(fields) if fixed(type(self)) else canonical(fields)
+        kind = type(self)
+        return canonical_fields(fields, whole=whole(kind)) if fixed(kind) else canonical(fields)
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
@@ -290,7 +291,7 @@ def after(history: Digest, entry: Mapping[str, Any]) -> Digest:
     where `action` is the decision and absent digests are left out. Turns of one recorded message
     (parallel calls) share the history before it and enter the chain one after the other.
     """
-    return digest_bytes(canonical_fields({"after": history, **entry}))
+    return digest_bytes(canonical_fields({"after": history, **entry}, whole=True))
 
 
 class Turn(Frozen):
@@ -690,7 +691,8 @@ class Event(Frozen):
             "run": self.run,
             "seq": self.seq,
         }
-        return canonical_fields(fields) if fixed(type(body)) else canonical(fields)
+        kind = type(body)
+        return canonical_fields(fields, whole=whole(kind)) if fixed(kind) else canonical(fields)
 
 
 class Receipt(Frozen):
