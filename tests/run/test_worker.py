@@ -27,7 +27,7 @@ from audition.verify import verify
 from audition.waiting import answer, settle, waiting
 from audition.worker import Carrying, work
 from databases import change
-from rehearsal import Plays, Says, bodies, note, written
+from rehearsal import PATIENCE, Plays, Says, bodies, note, written
 
 KEY = PrivateKey("crowd.example", bytes(32))
 SCRIPT = Path(__file__).parent / "workforce.py"
@@ -55,7 +55,7 @@ def worked(ledger: SqlLedger, project: Project, **options: object) -> list[Carry
     told: list[Carrying] = []
 
     async def body() -> None:
-        with anyio.fail_after(60):
+        with anyio.fail_after(PATIENCE):
             await work([project], ledger, until_idle=True, tell=told.append, **options)  # type: ignore[arg-type]
 
     anyio.run(body)
@@ -136,7 +136,7 @@ def test_a_deadline_wakes_a_run_that_nobody_writes_to(ledger: SqlLedger, tmp_pat
             if len(told) > 1:
                 stop.set()
 
-        with anyio.fail_after(60):
+        with anyio.fail_after(PATIENCE):
             await work([project], ledger, stop=stop, tell=tell)
 
     anyio.run(body)
@@ -153,11 +153,12 @@ def test_a_run_that_cannot_be_carried_is_told_and_tried_again_later(
 
     project = planned(tmp_path)
     queued(ledger, project, RUNS[0])
+    change(ledger.database.name, "UPDATE work SET attempts = 5")  # so that later is not soon
     monkeypatch.setattr(audition.worker, "run", fails)
     told = worked(ledger, project)
     assert [(one.result, one.why) for one in told] == [(None, "OSError: no such device")]
     (left,) = queue(ledger.database)
-    assert (left.state, left.attempts, left.note) == ("waiting", 1, "OSError: no such device")
+    assert (left.state, left.attempts, left.note) == ("waiting", 6, "OSError: no such device")
     assert left.left is not None and left.left > 0
 
 
@@ -257,7 +258,7 @@ def test_what_a_killed_worker_held_is_taken_over_and_nothing_is_done_twice(
     victim.kill()
     victim.wait()
     for _ in range(many - 1):
-        workforce.hire(3, 2)
+        workforce.hire(30, 2)
     ended: list[str] = []
     while len(ended) < len(RUNS):
         _, said = workforce.heard()
@@ -279,7 +280,7 @@ def test_a_worker_that_slept_beyond_its_lease_does_nothing_more(
     sleeper = workforce.hire(3, 1, "hold")
     workforce.until(sleeper.pid, "thinking")
     sleeper.send_signal(signal.SIGSTOP)
-    other = workforce.hire(3, 1)
+    other = workforce.hire(30, 1)
     assert workforce.until(other.pid, "put")[2] == "finished"
     before = list(ledger.read(RUNS[0]))
     sleeper.send_signal(signal.SIGCONT)
