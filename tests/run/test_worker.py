@@ -236,7 +236,7 @@ class Workforce:
             one.send_signal(signal.SIGCONT)
             one.terminate()
         for one in self.processes:
-            one.wait(60)
+            one.wait(300)
         os.close(self._mouth)
         self._lines.close()
 
@@ -300,7 +300,7 @@ def test_a_worker_that_is_told_to_end_puts_its_runs_down_for_others(
     first.terminate()
     workforce.let_go()
     assert workforce.until(first.pid, "put")[2:] == ["waiting", "worker"]
-    assert first.wait(60) == 0
+    assert first.wait(300) == 0
     (left,) = queue(ledger.database)
     assert left.state == "ready", "nobody has to wait for its lease"
     other = workforce.hire(30, 1)
