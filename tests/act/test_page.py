@@ -30,7 +30,7 @@ def test_the_program_of_the_page_prints_what_the_page_says(tmp_path: Path) -> No
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -59,7 +59,7 @@ from rehearsal import Note, Says
 
 OPERATOR = PrivateKey("operator", bytes(range(1, 33)))
 ANN = PrivateKey("ann", bytes(range(2, 34)))
-PATIENCE = 300
+PATIENCE = 60
 """Seconds after which a process is taken to hang."""
 
 codecs.lookup("unicode_escape")  # loaded here once, and not by a user who may not read it

@@ -49,7 +49,7 @@ class Shell:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=120,
             check=False,
         )
         assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
@@ -234,7 +234,7 @@ def test_an_interrupt_at_the_question_ends_at_once_and_records_nothing(box, shel
     with started(shell, "judge", "a.db", "--as", "ann", stdin=subprocess.PIPE) as judging:
         read_until(judging.stderr, "then ")
         os.killpg(judging.pid, signal.SIGINT)
-        assert judging.wait(300) == 130
+        assert judging.wait(120) == 130
         rest = judging.stderr.read()
     assert f"nothing was recorded; step 1 of run {run} still waits" in rest
     assert "Traceback" not in rest
@@ -254,7 +254,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_is_listed_as_open(box, shell):
         while not events(shell.folder / "a.db"):
             time.sleep(0.1)
         os.killpg(carrying.pid, signal.SIGINT)
-        assert carrying.wait(300) == 130
+        assert carrying.wait(120) == 130
         rest = carrying.stderr.read()
     way = f"audition run job/audition.toml --ledger a.db --resume {run}"
     assert rest.endswith(f"audition: interrupted; go on with: {way}\n")

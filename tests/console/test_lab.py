@@ -160,7 +160,7 @@ class Structure(HTMLParser):
 
 
 def test_the_claim_of_the_page_runs_as_a_script_and_prints_what_the_page_says(lab):
-    printed, _ = lab.python("installed/best_of_n.py").communicate(timeout=300)
+    printed, _ = lab.python("installed/best_of_n.py").communicate(timeout=120)
     assert printed.strip() == "best-of-n True (0, 1, 2)"
     assert printed.strip() in PAGE.read_text(encoding="utf-8")
 
@@ -194,7 +194,7 @@ def test_the_list_imports_no_claim_and_names_the_package_of_a_strange_one(lab):
         "import sys, audition.console.lab as lab; lab.listed(as_json=True)\n"
         f"print(sorted({heavy} & set(sys.modules)))"
     )
-    printed, _ = lab.python("-c", script).communicate(timeout=300)
+    printed, _ = lab.python("-c", script).communicate(timeout=120)
     assert printed.splitlines()[-1] == "[]"
 
 
@@ -258,7 +258,7 @@ def test_an_interrupt_leaves_nothing_half_written(lab):
             assert running.poll() is None, running.communicate()
             time.sleep(0.05)
         os.killpg(running.pid, signal.SIGINT)
-        assert running.wait(300) == 130
+        assert running.wait(120) == 130
         assert running.stderr.read() == "audition: interrupted; nothing was kept\n"
     assert not [path for path in lab.home.rglob("*") if path.is_file()]
     assert not list((lab.folder / "out").iterdir())

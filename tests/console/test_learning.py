@@ -28,7 +28,7 @@ def audition(folder: Path, *words: object, code: int = 0) -> subprocess.Complete
         env={**os.environ, "AUDITION_HOME": str(folder / "home"), "NO_COLOR": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=240,
         check=False,
     )
     assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
@@ -78,7 +78,7 @@ def test_what_trains_nothing_needs_no_extra(ledger_path: Path, words: tuple[str,
     call = f"sys.argv = ['audition', *{words}, {str(ledger_path)!r}]; "
     main = "from audition.console import main; main()"
     command = [sys.executable, "-c", absent + call + main]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
 
 

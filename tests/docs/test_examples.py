@@ -37,7 +37,7 @@ def test_the_example_of_a_page_runs_as_printed(tmp_path: Path, page: str, prints
         env={**os.environ, "AUDITION_HOME": str(tmp_path / "home")},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr

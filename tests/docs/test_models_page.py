@@ -35,7 +35,7 @@ def test_the_page_s_project_runs_as_it_stands_there(tmp_path: Path) -> None:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=120,
         )
         seen = server.seen
     said = json.loads(ran.stdout)

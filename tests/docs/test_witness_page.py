@@ -26,7 +26,7 @@ def test_the_page_s_script_ends_in_a_ledger_that_its_witness_co_signed(tmp_path:
         env=os.environ | {"PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -26,7 +26,7 @@ def test_the_commands_of_the_page_carry_what_they_put_in_the_queue(tmp_path: Pat
         env={**os.environ, "PATH": path, "AUDITION_HOME": str(tmp_path / "home")},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=200,
     )
     assert done.returncode == 0, done.stderr
     assert "3 runs ended, 0 runs put down\nnothing waits\nVERIFIED" in done.stdout

@@ -404,7 +404,7 @@ def _killed(do: str, folder: Path, *chosen: int) -> str:
         env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

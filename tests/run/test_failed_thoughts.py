@@ -123,7 +123,7 @@ def test_a_run_that_was_killed_after_it_ends_failed_and_thinks_no_more(
             server.port,
             server.log,
         )
-        _, errors = killed.communicate(timeout=300)
+        _, errors = killed.communicate(timeout=120)
         assert killed.returncode == -signal.SIGKILL, errors
         asked = len(server.seen)
         assert verify(tmp_path / "other.db", [KEY.public]).ok

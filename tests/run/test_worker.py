@@ -27,7 +27,7 @@ from audition.verify import verify
 from audition.waiting import answer, settle, waiting
 from audition.worker import Carrying, work
 from databases import change
-from rehearsal import PATIENCE, Plays, Says, bodies, note, written
+from rehearsal import Plays, Says, bodies, note, written
 
 KEY = PrivateKey("crowd.example", bytes(32))
 SCRIPT = Path(__file__).parent / "workforce.py"
@@ -55,7 +55,7 @@ def worked(ledger: SqlLedger, project: Project, **options: object) -> list[Carry
     told: list[Carrying] = []
 
     async def body() -> None:
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(60):
             await work([project], ledger, until_idle=True, tell=told.append, **options)  # type: ignore[arg-type]
 
     anyio.run(body)
@@ -136,7 +136,7 @@ def test_a_deadline_wakes_a_run_that_nobody_writes_to(ledger: SqlLedger, tmp_pat
             if len(told) > 1:
                 stop.set()
 
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(60):
             await work([project], ledger, stop=stop, tell=tell)
 
     anyio.run(body)
@@ -236,7 +236,7 @@ class Workforce:
             one.send_signal(signal.SIGCONT)
             one.terminate()
         for one in self.processes:
-            one.wait(300)
+            one.wait(120)
         os.close(self._mouth)
         self._lines.close()
 
@@ -300,7 +300,7 @@ def test_a_worker_that_is_told_to_end_puts_its_runs_down_for_others(
     first.terminate()
     workforce.let_go()
     assert workforce.until(first.pid, "put")[2:] == ["waiting", "worker"]
-    assert first.wait(300) == 0
+    assert first.wait(120) == 0
     (left,) = queue(ledger.database)
     assert left.state == "ready", "nobody has to wait for its lease"
     other = workforce.hire(30, 1)

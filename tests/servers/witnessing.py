@@ -58,11 +58,11 @@ class WitnessProcess:
         self.url = self.process.stdout.readline().strip()
 
     def post(self, body: bytes) -> httpx.Response:
-        return httpx.post(f"{self.url}/add-checkpoint", content=body, trust_env=False, timeout=300)
+        return httpx.post(f"{self.url}/add-checkpoint", content=body, trust_env=False, timeout=60)
 
     def latest(self, origin: str) -> httpx.Response:
         return httpx.get(
-            f"{self.url}/checkpoint", params={"origin": origin}, trust_env=False, timeout=300
+            f"{self.url}/checkpoint", params={"origin": origin}, trust_env=False, timeout=60
         )
 
     def end(self, how: int = signal.SIGTERM) -> str:
