@@ -425,7 +425,7 @@ def test_a_project_that_could_not_have_them_is_refused(tmp_path: Path) -> None:
 def test_a_script_s_variants_are_its_candidates(tmp_path: Path, ledger: SqlLedger) -> None:
     variants = tuple(Finish(answer=str(number)) for number in range(1, 1000))
     script = [Line(propose=Finish(answer="0"), variants=variants)]
-    result = carried(compared(tmp_path, thinker=Scripted(script), candidates=4), ledger)
+    result = carried(compared(tmp_path, thinker=Scripted(script), candidates=5), ledger)
     others: list[Proposal] = [
         parse_proposal(ledger.get(one.proposal)) for one in sets(ledger, result.run)[0].candidates
     ]
