@@ -226,7 +226,7 @@ def holder(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 
 
 async def committing(ledger: SqlLedger, run: str) -> asyncio.Task[Any]:
-    """A task that commits its run, as soon as a thread writes its group or it has begun to wait."""
+    """A task that commits its run, once a thread is at a group and it has begun to wait."""
     task = asyncio.create_task(ledger.commit(run))
     await asyncio.sleep(0.05)
     while not (ledger._pen.locked() or task.done()):  # noqa: ASYNC110  a thread tells nobody
