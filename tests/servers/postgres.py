@@ -104,7 +104,7 @@ def _ended_with_us(data: Path) -> Iterator[None]:
     """Stop a server at the end, be it that these tests are killed: nobody hears from them then."""
     control = programs()
     assert control is not None
-    stop = 'cat; "$0" -D "$1" -m immediate -w stop; rm -rf "$1"'
+    stop = 'trap "" INT TERM; cat; "$0" -D "$1" -m immediate -w stop; rm -rf "$1"'
     with subprocess.Popen(
         ["sh", "-c", stop, str(control / "pg_ctl"), str(data)],
         cwd="/",
