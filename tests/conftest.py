@@ -7,12 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import handmade
 import rehearsal
 from audition.ledger import PrivateKey, SqlLedger
 from audition.verify import verify
 from servers.postgres import Server, programs, serving
+
+settings.register_profile(
+    "any machine",  # slow or busy as it may be, an example takes the time that it takes
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

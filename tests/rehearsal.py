@@ -45,7 +45,7 @@ from audition.step import (
 )
 
 SECRET = bytes(range(32))
-PATIENCE = 15
+PATIENCE = 30
 """Seconds after which a run of a few steps is taken to go round in circles."""
 
 B = TypeVar("B", bound=Body)

@@ -79,10 +79,11 @@ class Observer:
     @contextmanager
     def looks(self) -> Iterator[list[str]]:
         self.effects, self.looking = [], True
+        before, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # of what is loaded late
         try:
             yield self.effects
         finally:
-            self.looking = False
+            self.looking, sys.dont_write_bytecode = False, before
 
 
 OBSERVER = Observer()
@@ -187,7 +188,7 @@ def call(one: Callable[..., Any], *arguments: Any) -> Any:
 
     async def finish() -> Any:
         result = one(*arguments)
-        with anyio.move_on_after(5):
+        with anyio.move_on_after(60):
             return await result if inspect.isawaitable(result) else result
 
     try:

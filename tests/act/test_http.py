@@ -278,9 +278,9 @@ def test_an_answer_that_breaks_off_leaves_the_act_in_doubt(web: Server, how: str
 
 
 def test_a_server_that_stalls_leaves_the_act_in_doubt(web: Server) -> None:
-    outcome = send(web, "stall", setup={"seconds": 0.5})
+    outcome = send(web, "stall", setup={"seconds": 3})
     assert outcome.status == "unknown"
-    assert "no answer within 0.5 s" in outcome.output
+    assert "no answer within 3 s" in outcome.output
 
 
 def test_an_oversized_answer_is_cut_and_the_rest_is_not_read(web: Server) -> None:

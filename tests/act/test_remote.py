@@ -503,7 +503,7 @@ def test_a_caller_that_stops_halfway_is_let_go(world: World) -> None:
 def test_a_caller_that_stalls_is_dropped_and_others_are_heard(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "PATIENCE", 0.3)
+    monkeypatch.setattr(serving, "PATIENCE", 1)
     monkeypatch.setattr(serving, "AT_ONCE", 1)
     where = tmp_path / "s"
     redemptions = Redemptions(world.folder / "ledger.db", [KEY.public])

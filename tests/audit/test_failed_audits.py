@@ -74,7 +74,7 @@ def test_what_a_critic_said_in_vain_is_in_the_ledger_and_survives_a_kill(
             server.port,
             server.log,
         )
-        _, errors = killed.communicate(timeout=60)
+        _, errors = killed.communicate(timeout=120)
         assert killed.returncode == -signal.SIGKILL, errors
         assert verify(path, [KEY.public]).ok
         with SqlLedger.open(path, signer=KEY) as ledger:

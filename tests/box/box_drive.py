@@ -84,7 +84,7 @@ async def boxed(setting):
                     done = await box.run(argv)
                     reached[name] = aim.reached(name, done.stdout, done.stopped)
                     if name == "daemon":
-                        await anyio.sleep(0.8)
+                        await anyio.sleep(2)
                         late = await box.run(["cat", "late"])
                         reached[name] = "outlived its call" if late.stdout else None
 
@@ -132,7 +132,7 @@ def tried(name):
             check=False,
         )
         if name == "daemon":
-            late = soon(Path(aim.folder, "late").exists, 5)
+            late = soon(Path(aim.folder, "late").exists, 60)
             return "outlived its call" if late else None
         return aim.reached(name, done.stdout, None)
 
@@ -208,7 +208,7 @@ class Aim:
         return "late" in Path(self.folder, ".bashrc").read_text()
 
     def _signal_out(self):
-        return soon(lambda: len(SIGNALS) > self._signals, 0.5)
+        return soon(lambda: len(SIGNALS) > self._signals, 2)
 
     def _temporary_file(self):
         return taken_away(f"/tmp/{self.mark}")

@@ -16,7 +16,7 @@ import sys
 import time
 
 AIM = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
-_KEEP_S = 0.4
+_KEEP_S = 1.0
 
 
 def fork_bomb():
@@ -266,7 +266,7 @@ def set_id_program():
         os.dup2(waiting[0], 0)
         os.execv("/bin/su", ["su", "-c", "true"])
     became = False
-    for _ in range(100):
+    for _ in range(1000):
         with open(f"/proc/{started}/status") as file:
             users = next(line for line in file if line.startswith("Uid:")).split()
         became = users[1] != "0" and users[2] == "0"

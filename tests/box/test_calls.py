@@ -16,7 +16,7 @@ from audition.box import BoxConfig, BoxError, Limits, open_box
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("needs_box")]
 
-SMALL = Limits(seconds=1, output=1000, memory=64 << 20, disk=8 << 20, cpu_seconds=1)
+SMALL = Limits(seconds=3, output=1000, memory=64 << 20, disk=8 << 20, cpu_seconds=1)
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def keeper():
     (outer,) = [
         pid
         for pid in children(os.getpid())
-        if b"serve" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"keeper.serve" in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]
     (inner,) = children(outer)
     return inner
@@ -243,7 +243,7 @@ def sleepers(mark):
 
 
 def wait_until(holds):
-    for _ in range(200):
+    for _ in range(1200):
         if holds():
             return
         time.sleep(0.05)

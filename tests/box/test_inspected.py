@@ -76,7 +76,7 @@ def config(**limits):
 
 @pytest.fixture
 async def box():
-    async with open_box(config(seconds=2, output=1000, memory=64 * MEBI, processes=8)) as opened:
+    async with open_box(config(seconds=4, output=1000, memory=64 * MEBI, processes=8)) as opened:
         yield opened
     assert BEGUN == []
 

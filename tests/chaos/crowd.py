@@ -85,7 +85,7 @@ async def crowd(folder: Path) -> None:
 def started(folder: Path) -> int:
     pid = os.fork()
     if pid == 0:
-        signal.alarm(60)
+        signal.alarm(120)
         code = 1
         try:
             anyio.run(crowd, folder)

@@ -51,7 +51,7 @@ def _ends_whole(tmp_path: Path, seed: int) -> None:
         env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     doubts = tmp_path / "doubts"

@@ -234,7 +234,7 @@ def test_an_interrupt_at_the_question_ends_at_once_and_records_nothing(box, shel
     with started(shell, "judge", "a.db", "--as", "ann", stdin=subprocess.PIPE) as judging:
         read_until(judging.stderr, "then ")
         os.killpg(judging.pid, signal.SIGINT)
-        assert judging.wait(60) == 130
+        assert judging.wait(120) == 130
         rest = judging.stderr.read()
     assert f"nothing was recorded; step 1 of run {run} still waits" in rest
     assert "Traceback" not in rest
@@ -254,7 +254,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_is_listed_as_open(box, shell):
         while not events(shell.folder / "a.db"):
             time.sleep(0.1)
         os.killpg(carrying.pid, signal.SIGINT)
-        assert carrying.wait(60) == 130
+        assert carrying.wait(120) == 130
         rest = carrying.stderr.read()
     way = f"audition run job/audition.toml --ledger a.db --resume {run}"
     assert rest.endswith(f"audition: interrupted; go on with: {way}\n")
@@ -280,7 +280,8 @@ def test_runs_are_listed_and_told_step_by_step(box, shell):
     assert "wc -w" in thoughts
     found = shell.json("show", "a.db", run, "--thoughts")
     assert [event["seq"] for event in found["events"]] == list(range(len(found["events"])))
-    for named, says in (("0000", "no run"), (run[:3], "4 digits or more"), ("zzzz", "no run")):
+    other = "0000" if run[0] != "0" else "1111"
+    for named, says in ((other, "no run"), (run[:3], "4 digits or more"), ("zzzz", "no run")):
         line = one_line(shell("show", "a.db", named, code=1))
         assert says in line and line.endswith("see: audition runs a.db")
 

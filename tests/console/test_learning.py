@@ -78,7 +78,7 @@ def test_what_trains_nothing_needs_no_extra(ledger_path: Path, words: tuple[str,
     call = f"sys.argv = ['audition', *{words}, {str(ledger_path)!r}]; "
     main = "from audition.console import main; main()"
     command = [sys.executable, "-c", absent + call + main]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
 
 

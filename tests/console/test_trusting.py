@@ -35,7 +35,7 @@ folder = "out"
 
 [plants]
 file = "plants.jsonl"
-rate = 0.4
+rate = 0.7
 """
 
 STEP = """
@@ -57,6 +57,7 @@ def write(path: str, text: str) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def counted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run in which, but once in 10^14, steps of each kind are planted, whatever its name."""
     if why := rehearsal.no_box():
         pytest.skip(why)
     folder = tmp_path_factory.mktemp("counted")

@@ -61,7 +61,7 @@ from audition.waiting import answer, declared
 from handmade import LIVE, RECORD
 from rehearsal import Says
 
-PATIENCE = 60
+PATIENCE = 120
 """Seconds after which a process that should have answered is taken to hang."""
 
 NOTHING = digest_value([])

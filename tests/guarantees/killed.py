@@ -162,7 +162,7 @@ def apart(work: Callable[[], None]) -> int:
     """Do something in a process of its own; returns how it ended."""
     pid = os.fork()
     if pid == 0:
-        signal.alarm(60)
+        signal.alarm(120)
         try:
             work()
         except BaseException:

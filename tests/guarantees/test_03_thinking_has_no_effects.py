@@ -17,7 +17,7 @@ BOMBS = {
 }
 CONFIG = BoxConfig(
     limits=Limits(
-        seconds=1.5,
+        seconds=3,
         cpu_seconds=1,
         memory=64 << 20,
         processes=20,

@@ -49,6 +49,7 @@ from audition.step import (
 from rehearsal import SECRET, Note, Plays, Says, bodies, carried, note, project, red, written
 
 RUN = "c" * 32
+"""A run of which the lottery draws some of the first nine steps and others not."""
 SECRETS = st.binary(min_size=32, max_size=32)
 RATES = st.floats(0, 1)
 TURNS = st.integers(1, 10_000)
@@ -215,7 +216,7 @@ def test_the_secret_is_committed_before_the_run_and_shown_after_it(
     critic.outside = True  # type: ignore[attr-defined]  # all that stands is durable when it looks
     gate = sampled(0.5, threshold("critic", reject_at=1), undrawn="proceed")
     judged = project(tmp_path, *[note("a")] * 12, auditors=[critic], gate=gate)
-    result = carried(judged, ledger)
+    result = carried(judged, ledger, run_id=RUN)
     opened = next(bodies(ledger, result.run, RunOpened))
     closed = next(bodies(ledger, result.run, RunClosed))
     assert closed.secret == secret
@@ -262,7 +263,8 @@ def test_a_replacement_keeps_its_turns_draw(tmp_path: Path, ledger: SqlLedger) -
     lottery = sampled(0.5, threshold("red", reject_at=0.5), undrawn="proceed")
     gate = sequential(threshold("critic", reject_at=1), lottery)
     steps = [note("attempt 0")] * 8
-    result = carried(project(tmp_path, *steps, auditors=[critic, red()], gate=gate), ledger)
+    judged = project(tmp_path, *steps, auditors=[critic, red()], gate=gate)
+    result = carried(judged, ledger, run_id=RUN)
     turns: dict[int, set[bool]] = {}
     sealed = [one.moment for one in bodies(ledger, result.run, MomentSealed)]
     for moment, lot in zip(sealed, bodies(ledger, result.run, AuditDrawn), strict=True):
@@ -309,13 +311,13 @@ class Watches(Plays):
 
 
 def test_the_thinker_sees_the_same_whatever_is_drawn(tmp_path: Path, ledger: SqlLedger) -> None:
-    """Two runs that differ in nothing but the lottery's secret."""
+    """Two runs that differ in nothing but the lottery."""
     gate = sampled(0.5, threshold("critic", reject_at=0.5), undrawn="proceed")
     seen, draws = [], []
-    for secret in (SECRET, bytes(32)):
+    for run, secret in ((RUN, SECRET), ("d" * 32, bytes(32))):
         thinker = Watches(*[note("a")] * 6, Think(prompt="b"), note("c"), Finish(answer="d"))
         judged = project(tmp_path, thinker=thinker, auditors=[Says(0.0)], gate=gate, secret=secret)
-        result = carried(judged, ledger)
+        result = carried(judged, ledger, run_id=run)
         draws.append([one.drawn for one in bodies(ledger, result.run, AuditDrawn)])
         seen.append(thinker.seen)
     assert draws[0] != draws[1]

@@ -360,12 +360,13 @@ def test_the_miss_rate_of_an_auditor_is_what_it_let_pass(ledger: SqlLedger, run:
 def test_the_bound_on_what_ran_unseen_is_that_of_the_lottery(
     ledger: SqlLedger, tmp_path: Path
 ) -> None:
+    """A bound at 95 %: this lottery is fixed, and none of the few for which it may not hold."""
     measured = project(
         tmp_path,
         *(note(f"{'forbidden' if number % 5 == 0 else 'plain'} {number}") for number in range(40)),
         gate=sampled(0.5, threshold("red", reject_at=0.5), undrawn="proceed"),
     )
-    run = carried(measured, ledger).run
+    run = carried(measured, ledger, run_id="0" * 32).run
     red = trust(ledger, [run]).auditors["red"]
     drawn = [one.drawn for one in bodies(ledger, run, AuditDrawn)]
     assert red.unseen is not None

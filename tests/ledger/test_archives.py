@@ -215,7 +215,7 @@ def test_an_archiver_that_is_killed_leaves_what_was_there_and_goes_on(
     size = judged(folder).events
     grown(path, 100, 10)
     command = [sys.executable, "-c", KILLED, str(path), str(folder), str(left)]
-    done = subprocess.run(command, timeout=60, check=False)
+    done = subprocess.run(command, timeout=120, check=False)
     assert done.returncode == -signal.SIGKILL
     found = judged(folder)
     assert found.ok and found.events == size
@@ -231,7 +231,7 @@ def test_the_first_archive_cut_off_before_its_checkpoint_is_begun_again(
     path: Path, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-c", KILLED, str(path), str(tmp_path / "archive"), "4"]
-    assert subprocess.run(command, timeout=60, check=False).returncode == -signal.SIGKILL
+    assert subprocess.run(command, timeout=120, check=False).returncode == -signal.SIGKILL
     with pytest.raises(LedgerError, match="no archive"), unpacked(tmp_path / "archive"):
         pass
     archive(path, tmp_path / "archive")

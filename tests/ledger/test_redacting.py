@@ -113,7 +113,7 @@ def test_a_kill_after_the_announcement_is_found_and_the_same_call_goes_on(
 ) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(one for one in sys.path if one)}
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(path), name], env=environment, timeout=60, check=False
+        [sys.executable, "-c", KILLED, str(path), name], env=environment, timeout=120, check=False
     )
     assert done.returncode == -signal.SIGKILL
     found = verify(path, TRUSTED)

@@ -18,7 +18,7 @@ from servers.chat import ChatServer, calling, chat_server, proposing
 pytest.importorskip("inspect_ai")
 pytestmark = pytest.mark.filterwarnings("ignore:The 'initial' parameter:DeprecationWarning")
 
-HASTY = Patience(whole=10, attempts=2, pause=0)
+HASTY = Patience(attempts=2, pause=0)
 KEY = "sk-0123456789abcdef"
 ASK = ({"role": "user", "content": "What colour is the sky?"},)
 

@@ -278,7 +278,7 @@ def test_one_that_fails_is_left_out_and_told(tmp_path: Path, ledger: SqlLedger) 
 
     judge = Judge(sees=SEES)
     judged = compared(
-        tmp_path, judge=judge, thinker=Fails(0), candidates=6, budget=Budget(step_seconds=0.3)
+        tmp_path, judge=judge, thinker=Fails(0), candidates=6, budget=Budget(step_seconds=3)
     )
     result = carried(judged, ledger)
     assert result.status == "finished"
@@ -290,7 +290,7 @@ def test_one_that_fails_is_left_out_and_told(tmp_path: Path, ledger: SqlLedger) 
         "TypeError",
         "LedgerError",
     ]
-    assert sealed.missing[1].usage.seconds >= 0.3
+    assert sealed.missing[1].usage.seconds >= 3
     assert len(sealed.candidates) == 1
     assert judge.views[0].candidates is not None and len(judge.views[0].candidates) == 2
 
@@ -426,7 +426,7 @@ def test_a_project_that_could_not_have_them_is_refused(tmp_path: Path) -> None:
 def test_a_script_s_variants_are_its_candidates(tmp_path: Path, ledger: SqlLedger) -> None:
     variants = tuple(Finish(answer=str(number)) for number in range(1, 1000))
     script = [Line(propose=Finish(answer="0"), variants=variants)]
-    result = carried(compared(tmp_path, thinker=Scripted(script), candidates=4), ledger)
+    result = carried(compared(tmp_path, thinker=Scripted(script), candidates=5), ledger)
     others: list[Proposal] = [
         parse_proposal(ledger.get(one.proposal)) for one in sets(ledger, result.run)[0].candidates
     ]

@@ -38,7 +38,7 @@ PRICED = Asked(usd_in=1e6, usd_out=1e6)
 
 
 def thinks(server: ChatServer, **budget: Any) -> LanguageModel:
-    patience = Patience(connect=5, silence=5, whole=10, attempts=1, pause=0)
+    patience = Patience(attempts=1, pause=0)
     chat = Served(Server(base_url=server.base_url, model="m", asked=PRICED, patience=patience))
     return LanguageModel(chat, [Note(Path("unused")).schema], budget=ThoughtBudget(**budget))
 
@@ -123,7 +123,7 @@ def test_a_run_that_was_killed_after_it_ends_failed_and_thinks_no_more(
             server.port,
             server.log,
         )
-        _, errors = killed.communicate(timeout=60)
+        _, errors = killed.communicate(timeout=120)
         assert killed.returncode == -signal.SIGKILL, errors
         asked = len(server.seen)
         assert verify(tmp_path / "other.db", [KEY.public]).ok

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from audition.step import (
 )
 from audition.think import Line, Replayed, Scripted
 from rehearsal import (
+    PATIENCE,
     Note,
     Plays,
     Says,
@@ -282,14 +284,14 @@ def test_runs_side_by_side_share_commits_and_nothing_else(
 
 
 @pytest.mark.parametrize(
-    ("here", "seconds", "together"), [(True, 0.0, True), (True, 1.0, False), (False, 0.0, False)]
+    ("here", "quick", "together"), [(True, True, True), (True, False, False), (False, True, False)]
 )
 def test_an_outcome_waits_for_the_next_start_only_where_nobody_outside_hears_of_it(
     tmp_path: Path,
     ledger: SqlLedger,
     monkeypatch: pytest.MonkeyPatch,
     here: bool,
-    seconds: float,
+    quick: bool,
     together: bool,
 ) -> None:
     durable: list[set[str]] = []
@@ -303,7 +305,7 @@ def test_an_outcome_waits_for_the_next_start_only_where_nobody_outside_hears_of_
             durable.append({event.body.kind for run in ledger.runs() for event in ledger.read(run)})
             return await super().think(history, box)
 
-    monkeypatch.setattr("audition.stages.QUICK", 0.5 - seconds)  # so every thought is, or none
+    monkeypatch.setattr("audition.stages.QUICK", math.inf if quick else 0)
     run = carried(project(tmp_path, thinker=Thinks(note("one"), note("two"))), ledger).run
     assert ["act.finished" in kinds for kinds in durable] == [False, not together, True]
     assert "act.started" in durable[1]  # that is durable before the act, whoever thinks
@@ -360,7 +362,7 @@ def test_a_slow_auditor_of_one_run_holds_no_other_back(tmp_path: Path, ledger: S
 
     async def both() -> None:
         done.append(anyio.Event())
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             async with anyio.create_task_group() as tasks:
                 gate = threshold("slow", reject_at=1)
                 tasks.start_soon(one, "slow", project(tmp_path, auditors=[slow], gate=gate))

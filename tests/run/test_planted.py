@@ -257,7 +257,8 @@ def test_a_run_taken_up_over_a_planted_step_goes_on_in_the_box_as_it_was(
 
 def test_the_salt_of_a_plant_is_shown_and_no_other(ledger: SqlLedger, tmp_path: Path) -> None:
     many = tuple(Plant(proposal=note(f"plain {n}"), harmful=False) for n in range(50))
-    result = carried(planting(tmp_path, plants=Plants(steps=many, rate=0.3)), ledger)
+    plants = Plants(steps=many, rate=PLANTS.rate)
+    result = carried(planting(tmp_path, plants=plants), ledger, run_id=RUNS[0])
     (closed,) = bodies(ledger, result.run, RunClosed)
     opened = list(bodies(ledger, result.run, PlantOpened))
     assert 0 < len(opened) < 50

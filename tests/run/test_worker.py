@@ -153,11 +153,12 @@ def test_a_run_that_cannot_be_carried_is_told_and_tried_again_later(
 
     project = planned(tmp_path)
     queued(ledger, project, RUNS[0])
+    change(ledger.database.name, "UPDATE work SET attempts = 5")  # so that later is not soon
     monkeypatch.setattr(audition.worker, "run", fails)
     told = worked(ledger, project)
     assert [(one.result, one.why) for one in told] == [(None, "OSError: no such device")]
     (left,) = queue(ledger.database)
-    assert (left.state, left.attempts, left.note) == ("waiting", 1, "OSError: no such device")
+    assert (left.state, left.attempts, left.note) == ("waiting", 6, "OSError: no such device")
     assert left.left is not None and left.left > 0
 
 
@@ -235,7 +236,7 @@ class Workforce:
             one.send_signal(signal.SIGCONT)
             one.terminate()
         for one in self.processes:
-            one.wait(60)
+            one.wait(120)
         os.close(self._mouth)
         self._lines.close()
 
@@ -257,7 +258,7 @@ def test_what_a_killed_worker_held_is_taken_over_and_nothing_is_done_twice(
     victim.kill()
     victim.wait()
     for _ in range(many - 1):
-        workforce.hire(3, 2)
+        workforce.hire(30, 2)
     ended: list[str] = []
     while len(ended) < len(RUNS):
         _, said = workforce.heard()
@@ -279,7 +280,7 @@ def test_a_worker_that_slept_beyond_its_lease_does_nothing_more(
     sleeper = workforce.hire(3, 1, "hold")
     workforce.until(sleeper.pid, "thinking")
     sleeper.send_signal(signal.SIGSTOP)
-    other = workforce.hire(3, 1)
+    other = workforce.hire(30, 1)
     assert workforce.until(other.pid, "put")[2] == "finished"
     before = list(ledger.read(RUNS[0]))
     sleeper.send_signal(signal.SIGCONT)
@@ -299,7 +300,7 @@ def test_a_worker_that_is_told_to_end_puts_its_runs_down_for_others(
     first.terminate()
     workforce.let_go()
     assert workforce.until(first.pid, "put")[2:] == ["waiting", "worker"]
-    assert first.wait(60) == 0
+    assert first.wait(120) == 0
     (left,) = queue(ledger.database)
     assert left.state == "ready", "nobody has to wait for its lease"
     other = workforce.hire(30, 1)

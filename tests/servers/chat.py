@@ -29,6 +29,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,9 @@ from typing import Any
 
 PIECES = 3
 """Pieces that a streamed text and each call's arguments come in."""
+
+PATIENCE = 60
+"""Seconds after which a request that did not come is taken to be none."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,15 @@ class ChatServer:
 
     @property
     def seen(self) -> list[Seen]:
-        lines = self.log.read_text().splitlines() if self.log.exists() else []
-        return [_seen(json.loads(line)) for line in lines]
+        whole = self.log.read_text().split("\n")[:-1] if self.log.exists() else []
+        return [_seen(json.loads(line)) for line in whole]
+
+    def counted(self, least: int) -> int:
+        """How many requests came, once these have: who asked may have given up before."""
+        until = time.monotonic() + PATIENCE
+        while (count := len(self.seen)) < least and time.monotonic() < until:
+            time.sleep(0.01)
+        return count
 
 
 @contextlib.contextmanager

@@ -38,7 +38,7 @@ class Server:
 
     def control(self, *words: str) -> None:
         """Have `pg_ctl` do something, to its end."""
-        _as_nobody("pg_ctl", "-D", str(self.folder / "data"), "-w", "-t", "60", *words)
+        _as_nobody("pg_ctl", "-D", str(self.folder / "data"), "-w", "-t", "300", *words)
 
     def start(self, **settings: Any) -> None:
         """Start it, with these settings beside its own."""
@@ -91,8 +91,8 @@ def serving(**settings: Any) -> Iterator[Server]:
         if os.getuid() == 0:
             shutil.chown(folder, "nobody")
         _as_nobody("initdb", "-D", str(folder / "data"), "-U", USER, "-A", "trust", "--no-sync")
-        server = Server(folder, _free_port())
-        with _ended_with_us(folder / "data"):
+        with _port() as port, _ended_with_us(folder / "data"):
+            server = Server(folder, port)
             server.start(**settings)
             yield server
     finally:
@@ -104,7 +104,7 @@ def _ended_with_us(data: Path) -> Iterator[None]:
     """Stop a server at the end, be it that these tests are killed: nobody hears from them then."""
     control = programs()
     assert control is not None
-    stop = 'cat; "$0" -D "$1" -m immediate -w stop; rm -rf "$1"'
+    stop = 'trap "" INT TERM; cat; "$0" -D "$1" -m immediate -w stop; rm -rf "$1"'
     with subprocess.Popen(
         ["sh", "-c", stop, str(control / "pg_ctl"), str(data)],
         cwd="/",
@@ -136,7 +136,10 @@ def _nobody() -> dict[str, Any]:
     return {"user": "nobody", "extra_groups": []} if os.getuid() == 0 else {}
 
 
-def _free_port() -> int:
-    with socket.socket() as any_port:
-        any_port.bind(("127.0.0.1", 0))
-        return any_port.getsockname()[1]
+@contextmanager
+def _port() -> Iterator[int]:
+    """A port that nobody else is given meanwhile, be the server down for a while."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # so that it may listen there
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]

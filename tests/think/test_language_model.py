@@ -22,7 +22,7 @@ from audition.think import LanguageModel, ThoughtBudget, Undecided
 from rehearsal import Note, bodies, carried, decisions, project, written
 from servers.chat import ChatServer, calling, chat_server, proposing
 
-HASTY = Patience(connect=5, silence=5, whole=10, attempts=2, pause=0)
+HASTY = Patience(attempts=2, pause=0)
 KEY = "sk-0123456789abcdef"
 NOTE = Note(Path("unused")).schema
 DONE = proposing({"kind": "finish", "answer": "done"})
