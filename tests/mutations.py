@@ -1,6 +1,6 @@
 """Removes each guard of each guarantee in turn, and requires that the guarantee's test then fails.
 
-    python tests/mutations.py [--only 2 9] [--named TEXT] [--jobs 2] [--json] [--afresh]
+    python tests/mutations.py [--only 2 9] [--named TEXT] [--share 3] [--jobs 2] [--json] [--afresh]
     python tests/mutations.py --suite chaos [--named TEXT] [--jobs 2] [--json]
 
 A mutation is a small edit in a copy of the package; its text must be there exactly once, or the
@@ -11,6 +11,9 @@ on a copy in which nothing was changed.
 Which test noticed last time stands in `mutations.json`, and is tried first: a hint, which saves the
 time of the others where it is right and decides nothing where it is wrong. `--afresh` tries without
 hints and writes them anew.
+
+`--share N` tries every Nth, beginning at a place that the commit says, so that commits take turns;
+of the others it is looked at whether their text is still there.
 
 The suite `chaos` removes the defences against faults (`chaos/weakenings.py`); there every test that
 is named must fail, each fault's own.
@@ -1293,6 +1296,64 @@ MUTATIONS = (
         ),
         test="verify/test_conduct.py",
     ),
+    *(
+        without(9, what, (file, old, new), test="verify/test_savepoints.py")
+        for what, file, old, new in (
+            (
+                "a savepoint may say anything",
+                "verify/savepoints.py",
+                "if getattr(point, field) != due:",
+                "if False:",
+            ),
+            (
+                "a savepoint may keep other entries",
+                "verify/savepoints.py",
+                "if history != case.history:",
+                "if False:",
+            ),
+            (
+                "what a run is saved as may be anything",
+                "verify/savepoints.py",
+                "if point is None or not exact:",
+                "if point is None and not exact:\n            return\n        if point is None:",
+            ),
+            (
+                "a run may be saved in the middle of a step",
+                "verify/live.py",
+                '"run.saved": (Due.THOUGHT,)',
+                '"run.saved": tuple(Due)',
+            ),
+        )
+    ),
+    *(
+        without(9, what, (file, old, new), test="run/test_saved_runs.py")
+        for what, file, old, new in (
+            (
+                "a savepoint forgets what thinking has cost",
+                "history.py",
+                "list(point.frames), point.spent",
+                "list(point.frames), Usage()",
+            ),
+            (
+                "a savepoint forgets the keys of the run",
+                "history.py",
+                "        for key in point.keys:\n",
+                "        for key in ():\n",
+            ),
+            (
+                "whoever takes a run up goes on before its last events",
+                "history.py",
+                "    for event in reversed(events):\n        progress.apply(event)\n",
+                "    for event in reversed(events[1:]):\n        progress.apply(event)\n",
+            ),
+            (
+                "what is no savepoint is passed over",
+                "history.py",
+                '        raise LedgerError(f"run {progress.run}: its savepoint cannot',
+                '        return False\n        raise LedgerError(f"run: its savepoint cannot',
+            ),
+        )
+    ),
     # ---------------------------------------------------------------- 10, anyone can check
     without(
         10,
@@ -1805,6 +1866,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--trusting", action="store_true", help="the tests have just passed on the package as it is"
     )
+    parser.add_argument("--share", type=int, default=1, metavar="N", help="one in N of them")
     parser.add_argument("--afresh", action="store_true", help="no hints; write them anew")
     given = parser.parse_args(arguments)
     begun = time.monotonic()
@@ -1815,6 +1877,7 @@ def main(arguments: Sequence[str]) -> int:
     ]
     for one in chosen:
         mutated(PACKAGE, one)
+    chosen = chosen[commit() % given.share :: given.share]
     files = sorted({(one.guarantee, one.test) for one in chosen})
     every = tuple({name: None for one in chosen for name in one.every})
     whole = [Mutation(number, "", (), test, every) for number, test in files]
@@ -1837,6 +1900,14 @@ def main(arguments: Sequence[str]) -> int:
             print(f"{one.guarantee:>2}  {one.result:<8}  {one.seconds:5.1f} s  {what}  {one.by}")
         print(summary)
     return 1 if bad else 0
+
+
+def commit() -> int:
+    """The commit that this is, as a number; 0 where there is none."""
+    asked = subprocess.run(
+        ["git", "-C", str(TESTS), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return int(asked.stdout.strip() or "0", 16)
 
 
 def chaos() -> tuple[Mutation, ...]:

@@ -38,31 +38,6 @@ def save(told: Told) -> None:
     told.log(RunSaved(savepoint=told.journal.put(told.progress.savepoint())))
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(st.lists(STEPS, min_size=1, max_size=4), st.integers(0, 9), st.integers(1, 9))
-def test_where_a_run_stands_is_the_same_from_a_savepoint_on(
-    tmp_path_factory: pytest.TempPathFactory, parts: list[Any], count: int, kept: int
-) -> None:
-    told = Told(tmp_path_factory.mktemp("saved"))
-    for steps in parts:
-        play(told, [step for step in steps if step[0] != "say"])  # no live run has messages
-        if told.progress.turns and told.progress.answer is None:
-            save(told)
-    anyio.run(told.journal.commit)
-    progress, following = standing(told.ledger, RUN)
-    whole = from_the_beginning(told.ledger, RUN)
-    assert following == told.journal.seq
-    for name in vars(whole).keys() - OF_THE_READER:
-        assert getattr(progress, name) == getattr(whole, name), name
-    progress.recent = type(progress.recent)(progress.recent, maxlen=kept)
-    history = LedgerHistory(told.ledger, progress)
-    assert list(history.last(count)) == told.plain[len(told.plain) - min(count, len(told.plain)) :]
-    assert list(history.last(len(told.plain))) == told.plain
-    told.ledger.close()
-
-
 def waiting(folder: Path, *notes: str, **changes: Any) -> Any:
     proposals = [note(text) for text in notes]
     return project(folder, *proposals, auditors=[Absent(name="ann")], gate=person("ann"), **changes)
@@ -198,3 +173,28 @@ def test_an_empty_run_stands_nowhere(tmp_path: Path) -> None:
         assert following == 0 and progress.opened is None
         with pytest.raises(LedgerError, match="no first event"):
             ledger.first("f" * 32)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(STEPS, min_size=1, max_size=4), st.integers(0, 9), st.integers(1, 9))
+def test_where_a_run_stands_is_the_same_from_a_savepoint_on(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[Any], count: int, kept: int
+) -> None:
+    told = Told(tmp_path_factory.mktemp("saved"))
+    for steps in parts:
+        play(told, [step for step in steps if step[0] != "say"])  # no live run has messages
+        if told.progress.turns and told.progress.answer is None:
+            save(told)
+    anyio.run(told.journal.commit)
+    progress, following = standing(told.ledger, RUN)
+    whole = from_the_beginning(told.ledger, RUN)
+    assert following == told.journal.seq
+    for name in vars(whole).keys() - OF_THE_READER:
+        assert getattr(progress, name) == getattr(whole, name), name
+    progress.recent = type(progress.recent)(progress.recent, maxlen=kept)
+    history = LedgerHistory(told.ledger, progress)
+    assert list(history.last(count)) == told.plain[len(told.plain) - min(count, len(told.plain)) :]
+    assert list(history.last(len(told.plain))) == told.plain
+    told.ledger.close()
