@@ -1,7 +1,8 @@
 """A run of many steps through the whole path: is a late step as cheap as an early one?
 
 Prints one JSON object: seconds of the first and the last tenth of the steps, their ratio, resident
-memory after the first tenth and at the end, and whether the ledger verifies. The project is the
+memory after the first tenth and at the end, whether the ledger verifies, and how long it takes to
+see where the run stands, from its last savepoint and from its first event. The project is the
 smallest real one: a scripted thinker, the real box (opened once, not called), a rule, a threshold,
 an executor that writes a file.
 """
@@ -20,11 +21,12 @@ from audition.act import WriteFile
 from audition.audit import Rule, Rules
 from audition.box import BoxConfig
 from audition.gate import threshold
+from audition.history import Progress, standing
 from audition.ledger import PrivateKey, SqlLedger
 from audition.ledger.events import ActFinished
 from audition.loop import run
 from audition.project import Budget, Project
-from audition.step import Act, Event, Finish
+from audition.step import Act, Event, Finish, RunId
 from audition.think import Line, Scripted
 from audition.verify import verify
 
@@ -33,6 +35,21 @@ def resident() -> int:
     """Resident memory of this process, in bytes."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096
+
+
+def where_it_stands(path: Path, name: RunId) -> tuple[float, float]:
+    """Seconds until it is known, from the last savepoint and from the first event."""
+    with SqlLedger.open(path) as ledger:
+        standing(ledger, name)  # what reads each kind of event is made when the first is read
+        begun = time.monotonic()
+        progress, _ = standing(ledger, name)
+        stands = time.monotonic() - begun
+        whole = Progress(name)
+        for event in ledger.read(name):
+            whole.apply(event)
+        reading = time.monotonic() - begun - stands
+    assert progress.history == whole.history
+    return stands, reading
 
 
 async def main(steps: int) -> None:
@@ -70,6 +87,7 @@ async def main(steps: int) -> None:
             result = await run(project, ledger, watch=watch)
         first, last = done[tenth - 1] - begun, done[-1] - done[-tenth - 1]
         sound = verify(path, trusted=[key.public])
+        stands, reading = where_it_stands(path, result.run)
         print(
             json.dumps(
                 {
@@ -81,6 +99,8 @@ async def main(steps: int) -> None:
                     "resident_mb_at_end": memory[1] >> 20,
                     "events": sound.events,
                     "verifies": sound.ok,
+                    "taking_up_ms": round(1e3 * stands, 2),
+                    "reading_it_whole_ms": round(1e3 * reading, 1),
                     "bytes_per_step": path.stat().st_size // steps,
                 }
             )
