@@ -125,6 +125,36 @@ work_table = metadata.tables["work"]
 version_table = metadata.tables["alembic_version"]
 
 
+class Writing(ABC):
+    """A transaction that writes a group of events: nobody else writes until it ends.
+
+    Args:
+        connection: where it goes on.
+    """
+
+    size: int
+    """Events that there are."""
+    peaks: bytes
+    """The tree's edge."""
+    new: int
+    """How many contents were not there."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self.connection = connection
+
+    @abstractmethod
+    def places(self, runs: Collection[bytes]) -> dict[bytes, Any]:
+        """Of each of these runs that is here: its number, and the number of its last event."""
+
+    @abstractmethod
+    def append(self, rows: Sequence[Row]) -> None:
+        """Insert events; what stands in the way may be heard of at the end only."""
+
+    @abstractmethod
+    def end(self, size: int, peaks: bytes, note: str | None) -> None:
+        """Write the tree's new edge and its checkpoint; no error means that it may be committed."""
+
+
 class Database(ABC):
     """A database in which a ledger is, or may be made.
 
@@ -173,18 +203,20 @@ class Database(ABC):
         """The time by which leases are counted, in microseconds since 1970 UTC."""
 
     @abstractmethod
-    def places(self, connection: sa.Connection, runs: Collection[bytes]) -> dict[bytes, Any]:
-        """Of each of these runs that is here: its number, and the number of its last event."""
+    def writing(
+        self,
+        connection: sa.Connection,
+        contents: Sequence[tuple[bytes, bytes | None, bytes]],
+        runs: Collection[bytes],
+    ) -> AbstractContextManager[Writing]:
+        """A transaction that writes a group of events.
 
-    @abstractmethod
-    def keep(
-        self, connection: sa.Connection, contents: Sequence[tuple[bytes, bytes | None, bytes]]
-    ) -> int:
-        """Insert contents (name, salt, data) that are not there; returns how many were not."""
-
-    @abstractmethod
-    def append(self, connection: sa.Connection, rows: Sequence[Row]) -> None:
-        """Insert events."""
+        Args:
+            connection: one that `writer` gave.
+            contents: name, salt and data of what is inserted if it is not there; no other writer
+                waits for that.
+            runs: those whose places may be asked for.
+        """
 
     @abstractmethod
     def check_stands(self) -> None:

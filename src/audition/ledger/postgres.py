@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import sqlalchemy as sa
 
 from audition.extra import installing
-from audition.ledger.database import Database, LedgerError, Row, Shape, schema
+from audition.ledger.database import Database, LedgerError, Row, Shape, Writing, schema
+from audition.ledger.together import Together, number, numbers, strings
 
 if TYPE_CHECKING:
     import psycopg
+    from psycopg.pq.abc import PGresult
+
+_R = TypeVar("_R", bound=tuple[Any, ...])
 
 KNOWN = re.compile(
     "dbname|host|passfile|port|user|target_session_attrs|channel_binding|ssl(cert|key|mode|rootcert)"
@@ -55,19 +60,21 @@ SELECT current_setting('fsync'), current_setting('full_page_writes'),
         IN ('off', 'local') THEN 'on' ELSE current_setting('synchronous_commit') END, false)
 """
 _MAKING = "SELECT pg_advisory_xact_lock(hashtext('audition'))"
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _PLACES = """
-SELECT name, id, (SELECT max(seq) FROM events WHERE run = runs.id) FROM runs WHERE name = ANY(%b)
+SELECT name, id, (SELECT max(seq) FROM events WHERE run = runs.id)
+FROM runs WHERE name = ANY($1::bytea[])
 """
 _KEEP = """
 INSERT INTO contents (digest, salt, data)
-SELECT digest, nullif(salt, ''), data FROM unnest(%b::bytea[], %b::bytea[], %b::bytea[])
-    AS new (digest, salt, data)
-ON CONFLICT DO NOTHING
+SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[]) ON CONFLICT DO NOTHING
 """
 _APPEND = """
 INSERT INTO events ("index", run, seq, leaf, data)
-SELECT * FROM unnest(%b::bigint[], %b::bigint[], %b::bigint[], %b::bytea[], %b::bytea[])
+SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[])
 """
+_GROW = "UPDATE ledger SET size = $1::bigint, peaks = $2::bytea"
+_SIGN = "INSERT INTO checkpoints (size, note) VALUES ($1::bigint, $2::text)"
 _AT_ONCE = 16 << 20
 """Bytes of content that one statement carries, or one content."""
 
@@ -177,33 +184,23 @@ class Postgres(Database):
         seconds = sa.extract("epoch", sa.func.clock_timestamp())
         return sa.cast(seconds * 1_000_000, sa.BigInteger)
 
-    def places(self, connection: sa.Connection, runs: Collection[bytes]) -> dict[bytes, Any]:
-        """In one query."""
-        found = connection.exec_driver_sql(_PLACES, (list(runs),)) if runs else ()
-        return {name: (number, last) for name, number, last in found}
-
-    def keep(
-        self, connection: sa.Connection, contents: Sequence[tuple[bytes, bytes | None, bytes]]
-    ) -> int:
-        """In few statements."""
-        new, some, weight = 0, list[Any](), 0
-        for number, (name, salt, data) in enumerate(contents, 1):
-            some.append((name, salt or b"", data))
-            weight += len(data)
-            if weight > _AT_ONCE or number == len(contents):
-                new += connection.exec_driver_sql(_KEEP, _columns(some)).rowcount
-                some, weight = [], 0
-        return new
-
-    def append(self, connection: sa.Connection, rows: Sequence[Row]) -> None:
-        """In few statements."""
-        some, weight = list[Row](), 0
-        for number, row in enumerate(rows, 1):
-            some.append(row)
-            weight += len(row[-1])
-            if weight > _AT_ONCE or number == len(rows):
-                connection.exec_driver_sql(_APPEND, _columns(some))
-                some, weight = [], 0
+    @contextmanager
+    def writing(
+        self,
+        connection: sa.Connection,
+        contents: Sequence[tuple[bytes, bytes | None, bytes]],
+        runs: Collection[bytes],
+    ) -> Generator[Writing]:
+        """Two ways there and back: to the lock, and from there to the end of the commit."""
+        with connection.begin():
+            writing = _Writing(connection)
+            try:
+                writing.begin(contents, runs)
+                yield writing
+            except BaseException:  # whatever was sent is not to be answered to the next one
+                if writing.under_way:
+                    connection.invalidate()
+                raise
 
     def check_stands(self) -> None:
         """A server sees to its own files."""
@@ -240,6 +237,67 @@ class Postgres(Database):
     def due(self, revision: str) -> Shape:
         """As `shape` would find it."""
         return _due(revision)
+
+
+class _Writing(Writing):
+    def __init__(self, connection: sa.Connection) -> None:
+        super().__init__(connection)
+        there = connection.connection.driver_connection
+        self._together: Together = connection.info.setdefault("together", Together(there))  # type: ignore[arg-type]
+        self._places: dict[bytes, Any] = {}
+
+    @property
+    def under_way(self) -> bool:
+        """Whether something was sent whose answer was not heard."""
+        return self._together.under_way
+
+    def begin(
+        self, contents: Sequence[tuple[bytes, bytes | None, bytes]], runs: Collection[bytes]
+    ) -> None:
+        """Insert contents while others may write, then keep them away, and see what stands."""
+        self._send(_BEGIN)
+        answers: list[PGresult] = []
+        for some in _pieces(contents):
+            names, salts, data = zip(*some, strict=True)
+            self._send(_KEEP, strings(names), strings(salts), strings(data))
+            if len(some) < len(contents):
+                answers += self._answers()
+        self._send(Postgres.edge)
+        self._send(_PLACES, strings(list(runs)))
+        *answers, edge, places = answers + self._answers()
+        self.new = sum(one.command_tuples or 0 for one in answers)
+        self.size, self.peaks = _number(edge, 0, 0), _value(edge, 0, 1)
+        for row in range(places.ntuples):
+            last = None if places.get_value(row, 2) is None else _number(places, row, 2)
+            self._places[_value(places, row, 0)] = (_number(places, row, 1), last)
+
+    def places(self, runs: Collection[bytes]) -> dict[bytes, Any]:
+        """They were asked for with the lock."""
+        return self._places
+
+    def append(self, rows: Sequence[Row]) -> None:
+        """Nothing is waited for: the tree and its signature are made while they are inserted."""
+        for some in _pieces(rows):
+            if self.under_way:
+                self._answers()
+            index, run, seq, leaf, data = zip(*some, strict=True)
+            self._send(_APPEND, *map(numbers, (index, run, seq)), strings(leaf), strings(data))
+
+    def end(self, size: int, peaks: bytes, note: str | None) -> None:
+        """With the commit: the lock is held no longer than the server is at work."""
+        self._send(_GROW, number(size), peaks)
+        if note is not None:
+            self._send(_SIGN, number(size), note.encode())
+        self._send("COMMIT")
+        self._answers()
+
+    def _send(self, sql: str, *values: bytes) -> None:
+        with _failing(self.connection):
+            self._together.send(sql, *values)
+
+    def _answers(self) -> list[PGresult]:
+        with _failing(self.connection):
+            return self._together.answers()
 
 
 def explain(error: BaseException | None) -> str:
@@ -301,8 +359,36 @@ def _connected(settled: dict[str, Any]) -> psycopg.Connection[Any]:
     return connection
 
 
-def _columns(rows: Sequence[tuple[Any, ...]]) -> tuple[list[Any], ...]:
-    return tuple(map(list, zip(*rows, strict=True)))
+@contextmanager
+def _failing(connection: sa.Connection) -> Generator[None]:
+    """Let go of a connection where something failed on it beside SQLAlchemy."""
+    import psycopg
+
+    try:
+        yield
+    except psycopg.Error as error:
+        connection.invalidate(error)
+        raise sa.exc.DBAPIError(None, None, error, connection_invalidated=True) from None
+
+
+def _pieces(rows: Sequence[_R]) -> Iterator[Sequence[_R]]:
+    """Rows whose last column is data, as many at a time as one statement carries."""
+    start, weight = 0, 0
+    for end, row in enumerate(rows, 1):
+        weight += len(row[-1])
+        if weight > _AT_ONCE or end == len(rows):
+            yield rows[start:end]
+            start, weight = end, 0
+
+
+def _value(found: PGresult, row: int, column: int) -> bytes:
+    value = found.get_value(row, column)
+    assert value is not None
+    return value
+
+
+def _number(found: PGresult, row: int, column: int) -> int:
+    return int.from_bytes(_value(found, row, column), "big", signed=True)
 
 
 @functools.cache
