@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import functools
 import re
+import time
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
 from audition.extra import installing
-from audition.ledger.database import Database, LedgerError, Row, Shape, Writing, schema
-from audition.ledger.together import Together, number, numbers, strings
+from audition.ledger.database import Database, LedgerError, Shape, Writing, schema
+from audition.ledger.grouping import EDGE, Group
 
 if TYPE_CHECKING:
     import psycopg
-    from psycopg.pq.abc import PGresult
-
-_R = TypeVar("_R", bound=tuple[Any, ...])
+    from psycopg.abc import PQGen
 
 KNOWN = re.compile(
     "dbname|host|passfile|port|user|target_session_attrs|channel_binding|ssl(cert|key|mode|rootcert)"
@@ -38,6 +37,16 @@ NETWORK = {
     "tcp_user_timeout": 30_000,
 }
 """A network that is cut is an error within half a minute, wherever it is waited for."""
+
+ANSWER = 75.0
+"""Seconds of silence after which a server that is there by all signs of the network is given up.
+
+All that it is asked, it ends by its own clock before (`statement_timeout`): one that says nothing
+then stands still, or something on the way swallows what it says.
+"""
+
+HOURS = 4 * 3600.0
+"""The same where it makes room, which takes as long as it takes."""
 
 SESSION = {
     "search_path": "public,pg_temp",
@@ -60,24 +69,6 @@ SELECT current_setting('fsync'), current_setting('full_page_writes'),
         IN ('off', 'local') THEN 'on' ELSE current_setting('synchronous_commit') END, false)
 """
 _MAKING = "SELECT pg_advisory_xact_lock(hashtext('audition'))"
-_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
-_PLACES = """
-SELECT name, id, (SELECT max(seq) FROM events WHERE run = runs.id)
-FROM runs WHERE name = ANY($1::bytea[])
-"""
-_KEEP = """
-INSERT INTO contents (digest, salt, data)
-SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[]) ON CONFLICT DO NOTHING
-"""
-_APPEND = """
-INSERT INTO events ("index", run, seq, leaf, data)
-SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[])
-"""
-_GROW = "UPDATE ledger SET size = $1::bigint, peaks = $2::bytea"
-_SIGN = "INSERT INTO checkpoints (size, note) VALUES ($1::bigint, $2::text)"
-_AT_ONCE = 16 << 20
-"""Bytes of content that one statement carries, or one content."""
-
 _OBJECTS = """
 SELECT CASE c.relkind WHEN 'r' THEN 'table' WHEN 'v' THEN 'view' WHEN 'm' THEN 'view'
     WHEN 'S' THEN 'sequence' ELSE 'foreign or partitioned table' END, c.relname::text
@@ -122,7 +113,7 @@ WHERE c.relnamespace = 'public'::regnamespace AND k.contype IN ('c', 'f', 'x')
 class Postgres(Database):
     """A database on a server; the ledger's tables are in its schema `public`."""
 
-    edge = "SELECT size, peaks FROM ledger FOR UPDATE"
+    edge = EDGE
     page = 100
 
     @classmethod
@@ -193,7 +184,7 @@ class Postgres(Database):
     ) -> Generator[Writing]:
         """Two ways there and back: to the lock, and from there to the end of the commit."""
         with connection.begin():
-            writing = _Writing(connection)
+            writing = Group(connection)
             try:
                 writing.begin(contents, runs)
                 yield writing
@@ -208,7 +199,8 @@ class Postgres(Database):
     def purge(self) -> None:
         """Give the room of old versions free; the server's log and its copies are not reached."""
         with self.plainly(), self.glances.connect() as connection:
-            connection.exec_driver_sql("SET statement_timeout = 0")
+            connection.connection.driver_connection.answers_within = HOURS  # type: ignore[union-attr]
+            connection.exec_driver_sql(f"SET statement_timeout = {1000 * (HOURS - 15):.0f}")
             connection.exec_driver_sql("VACUUM contents")
             connection.invalidate()
 
@@ -239,67 +231,6 @@ class Postgres(Database):
         return _due(revision)
 
 
-class _Writing(Writing):
-    def __init__(self, connection: sa.Connection) -> None:
-        super().__init__(connection)
-        there = connection.connection.driver_connection
-        self._together: Together = connection.info.setdefault("together", Together(there))  # type: ignore[arg-type]
-        self._places: dict[bytes, Any] = {}
-
-    @property
-    def under_way(self) -> bool:
-        """Whether something was sent whose answer was not heard."""
-        return self._together.under_way
-
-    def begin(
-        self, contents: Sequence[tuple[bytes, bytes | None, bytes]], runs: Collection[bytes]
-    ) -> None:
-        """Insert contents while others may write, then keep them away, and see what stands."""
-        self._send(_BEGIN)
-        answers: list[PGresult] = []
-        for some in _pieces(contents):
-            names, salts, data = zip(*some, strict=True)
-            self._send(_KEEP, strings(names), strings(salts), strings(data))
-            if len(some) < len(contents):
-                answers += self._answers()
-        self._send(Postgres.edge)
-        self._send(_PLACES, strings(list(runs)))
-        *answers, edge, places = answers + self._answers()
-        self.new = sum(one.command_tuples or 0 for one in answers)
-        self.size, self.peaks = _number(edge, 0, 0), _value(edge, 0, 1)
-        for row in range(places.ntuples):
-            last = None if places.get_value(row, 2) is None else _number(places, row, 2)
-            self._places[_value(places, row, 0)] = (_number(places, row, 1), last)
-
-    def places(self, runs: Collection[bytes]) -> dict[bytes, Any]:
-        """They were asked for with the lock."""
-        return self._places
-
-    def append(self, rows: Sequence[Row]) -> None:
-        """Nothing is waited for: the tree and its signature are made while they are inserted."""
-        for some in _pieces(rows):
-            if self.under_way:
-                self._answers()
-            index, run, seq, leaf, data = zip(*some, strict=True)
-            self._send(_APPEND, *map(numbers, (index, run, seq)), strings(leaf), strings(data))
-
-    def end(self, size: int, peaks: bytes, note: str | None) -> None:
-        """With the commit: the lock is held no longer than the server is at work."""
-        self._send(_GROW, number(size), peaks)
-        if note is not None:
-            self._send(_SIGN, number(size), note.encode())
-        self._send("COMMIT")
-        self._answers()
-
-    def _send(self, sql: str, *values: bytes) -> None:
-        with _failing(self.connection):
-            self._together.send(sql, *values)
-
-    def _answers(self) -> list[PGresult]:
-        with _failing(self.connection):
-            return self._together.answers()
-
-
 def explain(error: BaseException | None) -> str:
     """What an error of PostgreSQL means, and the way out."""
     first = str(error).strip().splitlines()
@@ -307,6 +238,7 @@ def explain(error: BaseException | None) -> str:
     state = getattr(error, "sqlstate", None) or ""
     for code, way_out in (
         ("23505", "another process wrote the same place"),
+        ("25P03", "the server heard nothing for too long and went on; try again"),
         ("25006", "it may not be written; the server is a copy, or opened for reading"),
         ("42501", "it may not be written; check what the user is granted"),
         ("53100", "the disk is full; make room, then resume"),
@@ -346,7 +278,19 @@ def _connected(settled: dict[str, Any]) -> psycopg.Connection[Any]:
             super().__init__(*args, **kwargs)
             self.format = Format.BINARY
 
-    connection = psycopg.connect(**settled, cursor_factory=Binary)
+    class Patient(psycopg.Connection[Any]):
+        answers_within: float | None = None
+
+        def wait(self, gen: PQGen[Any], *args: Any, **named: Any) -> Any:
+            seconds = self.answers_within or ANSWER
+            try:
+                return super().wait(_heard(gen, seconds), *args, **named)
+            except _Silent:
+                self.close()
+                silent = f"the server has said nothing for {seconds:g} seconds"
+                raise psycopg.OperationalError(silent) from None
+
+    connection = Patient.connect(**settled, cursor_factory=Binary)
     connection.server_cursor_factory = Streamed
     row = connection.execute(_DURABLE).fetchone()
     connection.commit()
@@ -359,36 +303,23 @@ def _connected(settled: dict[str, Any]) -> psycopg.Connection[Any]:
     return connection
 
 
-@contextmanager
-def _failing(connection: sa.Connection) -> Generator[None]:
-    """Let go of a connection where something failed on it beside SQLAlchemy."""
-    import psycopg
+class _Silent(Exception):
+    pass
 
+
+def _heard(waits: PQGen[Any], seconds: float) -> PQGen[Any]:
+    """The same, until nothing was heard for too long; whoever waits comes by now and then."""
     try:
-        yield
-    except psycopg.Error as error:
-        connection.invalidate(error)
-        raise sa.exc.DBAPIError(None, None, error, connection_invalidated=True) from None
-
-
-def _pieces(rows: Sequence[_R]) -> Iterator[Sequence[_R]]:
-    """Rows whose last column is data, as many at a time as one statement carries."""
-    start, weight = 0, 0
-    for end, row in enumerate(rows, 1):
-        weight += len(row[-1])
-        if weight > _AT_ONCE or end == len(rows):
-            yield rows[start:end]
-            start, weight = end, 0
-
-
-def _value(found: PGresult, row: int, column: int) -> bytes:
-    value = found.get_value(row, column)
-    assert value is not None
-    return value
-
-
-def _number(found: PGresult, row: int, column: int) -> int:
-    return int.from_bytes(_value(found, row, column), "big", signed=True)
+        state = next(waits)
+        until = time.monotonic() + seconds
+        while True:
+            if answer := (yield state):
+                until = time.monotonic() + seconds
+            elif time.monotonic() > until:
+                raise _Silent
+            state = waits.send(answer)
+    except StopIteration as end:
+        return end.value
 
 
 @functools.cache

@@ -71,7 +71,7 @@ class Together:
         self._wire.exit_pipeline_mode()
         return found
 
-    def _heard(self) -> Generator[Wait, Ready, list[PGresult]]:
+    def _heard(self) -> Generator[Wait, Ready | int, list[PGresult]]:
         from psycopg.errors import error_from_result
         from psycopg.pq import ExecStatus
         from psycopg.waiting import Wait
