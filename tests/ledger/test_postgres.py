@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -22,11 +24,11 @@ from servers.postgres import Server, serving
 from servers.wire import Wire
 
 pytestmark = pytest.mark.anyio
-RUN = "ab" * 16
+RUN, OTHER = "ab" * 16, "cd" * 16
 
 
-def event(seq: int) -> Event:
-    return Event(run=RUN, seq=seq, at=1, body=RunResumed())
+def event(seq: int, run: str = RUN) -> Event:
+    return Event(run=run, seq=seq, at=1, body=RunResumed())
 
 
 @pytest.fixture
@@ -266,6 +268,47 @@ def test_a_server_that_says_nothing_is_given_up(
         with pytest.raises(LedgerError, match=r"nothing for 0.3 seconds\)$") as caught:
             list(ledger.read(RUN))
         assert "\n" not in str(caught.value)
+
+
+async def test_what_was_seen_before_a_connection_was_lost_is_counted_on_no_more(
+    postgres: Server, database: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meanwhile somebody may have had the ledger alone, and let go of it."""
+    begun, go = threading.Event(), threading.Event()
+    with SqlLedger.open(address) as ledger:
+        name = ledger.put(b"seen")
+        ledger.stage(event(0))
+        await ledger.commit(RUN)
+        writing = ledger.database.writing
+        end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"
+        postgres.tell(end)
+        change(address, "DELETE FROM contents")
+
+        def slow(*given: Any) -> Any:
+            begun.set()
+            go.wait()
+            return writing(*given)
+
+        monkeypatch.setattr(ledger.database, "writing", slow)
+        async with anyio.create_task_group() as tasks:
+            ledger.stage(event(1))
+            tasks.start_soon(_fails, ledger, RUN)
+            await anyio.to_thread.run_sync(begun.wait)
+            ledger.put(b"seen")
+            ledger.stage(event(0, OTHER))
+            go.set()
+            with pytest.raises(LedgerError, match="may be there no more"):
+                await ledger.commit(OTHER)
+        assert ledger.put(b"seen") == name
+        ledger.stage(event(0, OTHER))
+        await ledger.commit(OTHER)
+    with SqlLedger.open(address) as ledger:
+        assert ledger.get(name) == b"seen"
+
+
+async def _fails(ledger: SqlLedger, run: str) -> None:
+    with pytest.raises(LedgerError):
+        await ledger.commit(run)
 
 
 async def test_whoever_fails_between_the_lock_and_the_commit_leaves_nothing(

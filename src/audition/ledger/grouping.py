@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from audition.ledger.database import Row, Writing
 from audition.ledger.together import Together, number, numbers, strings
+from audition.ledger.writing import Row, Writing
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult

@@ -10,15 +10,17 @@ from __future__ import annotations
 import functools
 import re
 import time
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
 from audition.extra import installing
-from audition.ledger.database import Database, LedgerError, Shape, Writing, schema
+from audition.ledger.database import Database, LedgerError, Shape, schema
 from audition.ledger.grouping import EDGE, Group
+from audition.ledger.writing import Writing
 
 if TYPE_CHECKING:
     import psycopg
@@ -69,6 +71,15 @@ SELECT current_setting('fsync'), current_setting('full_page_writes'),
         IN ('off', 'local') THEN 'on' ELSE current_setting('synchronous_commit') END, false)
 """
 _MAKING = "SELECT pg_advisory_xact_lock(hashtext('audition'))"
+_SOLE = "LOCK TABLE ledger, runs, events, contents IN ACCESS EXCLUSIVE MODE"
+_OTHERS = """
+SELECT count(*) FROM pg_stat_clear_snapshot() LEFT JOIN pg_stat_activity ON true
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+    AND coalesce(backend_type, 'client backend') = 'client backend'
+"""
+_LEAVING = 2.0
+"""Seconds in which a connection that was just closed has left the server."""
+
 _OBJECTS = """
 SELECT CASE c.relkind WHEN 'r' THEN 'table' WHEN 'v' THEN 'view' WHEN 'm' THEN 'view'
     WHEN 'S' THEN 'sequence' ELSE 'foreign or partitioned table' END, c.relname::text
@@ -196,6 +207,16 @@ class Postgres(Database):
     def check_stands(self) -> None:
         """A server sees to its own files."""
 
+    @contextmanager
+    def sole(self) -> Generator[Callable[[], AbstractContextManager[sa.Connection]]]:
+        """Whoever comes meanwhile waits; whoever was here before is seen."""
+        with self.writer() as connection, connection.begin():
+            self._check_alone(connection)  # before anybody is kept waiting
+            connection.exec_driver_sql(_SOLE)
+            self._check_alone(connection)
+            yield partial(nullcontext, connection)
+        self.purge()
+
     def purge(self) -> None:
         """Give the room of old versions free; the server's log and its copies are not reached."""
         with self.plainly(), self.glances.connect() as connection:
@@ -203,6 +224,13 @@ class Postgres(Database):
             connection.exec_driver_sql(f"SET statement_timeout = {1000 * (HOURS - 15):.0f}")
             connection.exec_driver_sql("VACUUM contents")
             connection.invalidate()
+
+    def _check_alone(self, connection: sa.Connection) -> None:
+        until = time.monotonic() + _LEAVING
+        while connection.exec_driver_sql(_OTHERS).scalar():
+            if time.monotonic() > until:
+                raise self.held()
+            time.sleep(0.05)
 
     def damage(self, connection: sa.Connection, *, indices: bool = True) -> str | None:
         """Its pages are the server's affair; each row is compared with its hash."""

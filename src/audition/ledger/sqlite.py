@@ -6,15 +6,22 @@ import functools
 import os
 import re
 import sqlite3
-from collections.abc import Collection, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from audition.ledger.database import MAX_CONTENT, Database, LedgerError, Row, Shape, Writing, schema
+from audition.ledger.database import (
+    MAX_CONTENT,
+    Database,
+    LedgerError,
+    Shape,
+    schema,
+)
+from audition.ledger.writing import Row, Writing
 from audition.step import now
 
 MOUNTS = Path("/proc/self/mountinfo")
@@ -128,6 +135,33 @@ class Sqlite(Database):
         """Whoever writes is alone from the beginning."""
         with connection.begin():
             yield _Writing(connection, contents)
+
+    @contextmanager
+    def sole(self) -> Generator[Callable[[], AbstractContextManager[sa.Connection]]]:
+        """A lock that lasts as long as the connection does."""
+        with self.writer() as connection:
+            raw: Any = connection.connection.driver_connection
+            raw.execute("PRAGMA busy_timeout = 1000")
+            raw.execute("PRAGMA locking_mode = EXCLUSIVE")
+            try:
+                raw.execute("BEGIN IMMEDIATE")
+                raw.execute("COMMIT")
+            except sqlite3.OperationalError as error:
+                connection.invalidate()
+                if "locked" in str(error):
+                    raise self.held() from None
+                raise LedgerError(f"{self.short}: {explain(error)}") from None
+
+            @contextmanager
+            def part() -> Generator[sa.Connection]:
+                with connection.begin():
+                    yield connection
+
+            try:
+                yield part
+                raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection.invalidate()
 
     def purge(self) -> None:
         """No old page may linger in the log."""

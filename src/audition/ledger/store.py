@@ -29,8 +29,6 @@ from audition.ledger.database import (
     REVISION,
     Database,
     LedgerError,
-    Row,
-    Writing,
     checkpoints_table,
     connect,
     contents_table,
@@ -44,6 +42,7 @@ from audition.ledger.events import FORMAT, REGISTER, EventError, parse_event
 from audition.ledger.note import Checkpoint, PrivateKey, PublicKey
 from audition.ledger.recent import Recent
 from audition.ledger.tree import Frontier, consistency_proof, inclusion_proof, leaf_hash
+from audition.ledger.writing import Row, Writing
 from audition.step import Digest, Event, Receipt, RunId
 
 MAX_EVENT = 1 << 20
@@ -81,6 +80,8 @@ class _Group:
     """How much had been staged when it was closed."""
     tried: bool = False
     """Whether it was written, or given up for good."""
+    rests_on: sa.Connection | None = None
+    """The connection during which contents were seen that it names and does not bring."""
     fences: dict[RunId, tuple[RunId, int]] = field(default_factory=dict[Any, Any])
     """Runs of which nothing may be written if another run has gone on."""
     refused: dict[RunId, LedgerError] = field(default_factory=dict[Any, Any])
@@ -189,9 +190,11 @@ class SqlLedger:
         salt = secrets.token_bytes(32) if private else None
         name = content_name(data, salt)
         key = bytes.fromhex(name)
-        if self._recent.get(key) is None:  # what is held is in the database
+        if self._connection is None or self._recent.get(key) is None:
             self._group.contents[key] = (salt, data)
             self._staged += 1
+        else:  # what is held is in the database, as long as nobody can have it to himself
+            self._group.rests_on = self._connection
         return name
 
     def stage(self, event: Event) -> Digest:
@@ -302,8 +305,14 @@ class SqlLedger:
         with self.database.plainly():
             self.database.check_writable()
             if self._connection is None:
+                self._recent = Recent()
                 self._connection = self.database.writer()
             connection = self._connection
+            if group.rests_on not in (None, connection):
+                raise LedgerError(
+                    f"{self.database.short}: the connection was lost, and what was seen in the "
+                    "database before may be there no more; resume"
+                )
             contents = [  # in order, so that no two writers wait in a circle
                 (name, *group.contents[name]) for name in sorted(group.contents)
             ]
