@@ -183,6 +183,9 @@ def test_whoever_follows_is_told_what_comes_later(path: str) -> None:
             first = [follower.stdout.readline() for _ in range(ledger.size)]
         handmade.write(path, handmade.recorded_run())
         later = json.loads(follower.stdout.readline())
+        with SqlLedger.open(path, create=False) as ledger:  # to the end, where it waits for more
+            for _ in range(ledger.size - len(first) - 1):
+                follower.stdout.readline()
         follower.send_signal(signal.SIGINT)
     assert (len(first), later["run"], later["seq"]) == (later["index"], handmade.RECORD, 0)
     assert follower.returncode == 130
