@@ -39,6 +39,7 @@ import audition.verify
 from audition.act import perform
 from audition.ledger import Journal, PrivateKey, RegisterError, SqlLedger, enrol
 from audition.ledger.events import MomentSealed, TicketIssued
+from audition.ledger.together import Together
 from audition.loop import WORKER
 from audition.loop import run as carry
 from audition.project import Project
@@ -139,6 +140,8 @@ class Wire:
                     self._disk.fail(*how)
                 case "patience", int(milliseconds):
                     _wait_no_longer(milliseconds)
+                case ("silence",):
+                    _hear_no_longer()
                 case "clock", int(seconds):
                     self._disk.set_clock(seconds)
                 case other:
@@ -356,11 +359,22 @@ def _transactions(ledger: Ledger) -> Generator[None]:
         if connection.info.pop("grows", False):
             ledger.wire.instant(f"while {ledger.newest} is committed")
 
+    send = Together.send
+
+    def together(self: Together, sql: str, *values: bytes) -> None:
+        if _GROWS.match(sql):
+            ledger.wire.instant(f"while {ledger.newest} is written")
+        if sql == "COMMIT":
+            ledger.wire.instant(f"while {ledger.newest} is committed")
+        send(self, sql, *values)
+
     event.listen(sa.Engine, "before_cursor_execute", statement)
     event.listen(sa.Engine, "commit", commit)
+    Together.send = together
     try:
         yield
     finally:
+        Together.send = send
         event.remove(sa.Engine, "before_cursor_execute", statement)
         event.remove(sa.Engine, "commit", commit)
 
@@ -374,6 +388,14 @@ def _wait_no_longer(milliseconds: int) -> None:
     def patience(connection: Any, _: object) -> None:
         if isinstance(connection, sqlite3.Connection):
             connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
+
+
+def _hear_no_longer() -> None:
+    """Give up a server that says nothing after two seconds, and have it do likewise."""
+    audition.ledger.postgres.ANSWER = 2.0
+    audition.ledger.store.PATIENCE = 10.0
+    audition.ledger.postgres.NETWORK["connect_timeout"] = 2
+    audition.ledger.postgres.WRITING["idle_in_transaction_session_timeout"] = "1s"
 
 
 def _limit_memory(more: int) -> None:

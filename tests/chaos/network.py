@@ -15,6 +15,7 @@ from typing import Literal
 import psycopg
 import pytest
 from fault import Fault
+from workers import queued
 from world import Process, World
 
 from servers.postgres import Server
@@ -22,6 +23,8 @@ from servers.wire import Wire
 
 AGAIN = "an act that was begun is begun again"
 SWALLOWED = "a commit that failed is believed"
+SILENT = "a server that says nothing is waited for"
+HELD = "whoever holds the ledger may say nothing for ever"
 BEFORE, AFTER = "before act.started is durable", "after act.started is durable"
 SERVER = ("postgresql",)
 BACKENDS = "SELECT pid FROM pg_stat_activity WHERE datname = '{}'"
@@ -59,17 +62,36 @@ def hasty(world: World) -> None:
 def stands_still(world: World) -> None:
     """It stands still when an act is to start, and goes on later."""
     process = world.start(at=BEFORE)
-    server = _server(world)
-    stopped = [pid for (pid,) in _told(server, BACKENDS.format(world.name))]
-    if os.geteuid() != 0:
-        pytest.skip("only root may stop another user's server")
-    for pid in stopped:
-        os.kill(pid, signal.SIGSTOP)
-    process.go()
-    assert world.acts == []
-    for pid in stopped:
-        os.kill(pid, signal.SIGCONT)
+    with _still(world):
+        process.go()
+        assert world.acts == []
     assert process.ended() == ""
+
+
+def never_goes_on(world: World) -> None:
+    """It stands still when an act is to start, for longer than anybody waits."""
+    process = world.start(at="opening")
+    process.do("silence")
+    process.on_to(BEFORE)
+    with _still(world):
+        process.go()
+        assert "the server has said nothing for 2 seconds" in _gives_up(process)
+        assert world.acts == []
+
+
+def stands_still_under_a_worker(world: World) -> None:
+    """It stands still; a worker puts its run down, and another takes it up when it goes on."""
+    queued(world)
+    process = world.start(at="opening", do="work")
+    process.do("silence")
+    process.on_to(BEFORE)
+    with _still(world):
+        process.go()
+        assert _gives_up(process) == ""
+        assert "said nothing" in str(process.stands), process.stands
+        assert world.acts == []
+    other = world.start(do="work")
+    assert other.ended() == "" and set(other.stands.values()) == {"finished"}, other.stands
 
 
 def terminated(world: World) -> None:
@@ -156,6 +178,29 @@ def cut_for_good(world: World) -> None:
         assert world.acts == []
 
 
+def swallowed(where: Literal["before", "after", "all"]) -> Callable[[World], None]:
+    """A commit, its answer, or all that is said is swallowed on the way, and no connection ends."""
+
+    def play(world: World) -> None:
+        with _wire(world) as wire:
+            process = world.start(at="opening")
+            process.do("silence")
+            process.on_to(BEFORE)
+            wire.quiet = True
+            if where == "all":
+                wire.mute = True
+            else:
+                wire.cut = where
+            process.go()
+            if where == "after":  # whoever asks again, by another way, learns that it was written
+                assert _gives_up(process) == ""
+                return
+            assert "the server has said nothing for 2 seconds" in _gives_up(process)
+            assert world.acts == []
+
+    return play
+
+
 @contextmanager
 def _wire(world: World) -> Iterator[Wire]:
     """A wire to the server, for whoever carries runs meanwhile."""
@@ -168,9 +213,32 @@ def _wire(world: World) -> Iterator[Wire]:
         wire.close()
 
 
+@contextmanager
+def _still(world: World) -> Iterator[None]:
+    """Let the server do nothing for a while, nor anybody who comes anew."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may stop another user's server")
+    server = _server(world)
+    one = int((server.folder / "data" / "postmaster.pid").read_text().split()[0])
+    stopped = [pid for (pid,) in _told(server, BACKENDS.format(world.name))] + [one]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+
+
 def _server(world: World) -> Server:
     assert world.server is not None
     return world.server
+
+
+def _gives_up(process: Process) -> str:
+    """See that it waits no longer; what it says then."""
+    assert process.ends_within(40), "it waits for a server that says nothing"
+    return process.ended()
 
 
 def _refused(world: World, process: Process) -> None:
@@ -218,6 +286,13 @@ NETWORK = (
         SERVER,
     ),
     Fault("the server stands still for a while", stands_still, (), SERVER),
+    Fault("the server stands still for ever", never_goes_on, (SILENT,), SERVER),
+    Fault(
+        "the server stands still under a worker; another takes over",
+        stands_still_under_a_worker,
+        (SILENT,),
+        SERVER,
+    ),
     Fault("the server ends idle connections", terminated, (SWALLOWED,), SERVER),
     Fault("the database is renamed under a running process", taken, (SWALLOWED,), SERVER),
     Fault("the database turns read-only", read_only, (SWALLOWED,), SERVER),
@@ -244,6 +319,14 @@ NETWORK = (
         "the network is cut with a commit's answer, for good",
         cut_for_good,
         ("a commit without an answer was written",),
+        SERVER,
+    ),
+    Fault("everything is swallowed on the way", swallowed("all"), (SILENT,), SERVER),
+    Fault("a commit is swallowed on the way", swallowed("before"), (SILENT, HELD), SERVER),
+    Fault(
+        "a commit's answer is swallowed on the way",
+        swallowed("after"),
+        (SILENT, "nobody asks what became of a commit"),
         SERVER,
     ),
 )

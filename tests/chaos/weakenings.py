@@ -111,9 +111,9 @@ WEAKENINGS = (
         "a transaction is none",
         ("ledger/sqlite.py", '"BEGIN IMMEDIATE" if writes else "BEGIN"', '"SELECT 1"'),
         (
-            "ledger/postgres.py",
-            'execution_options(isolation_level="READ COMMITTED")',
-            'execution_options(isolation_level="AUTOCOMMIT")',
+            "ledger/grouping.py",
+            '_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"',
+            '_BEGIN = "SET TRANSACTION READ WRITE"',
         ),
     ),
     without(
@@ -142,6 +142,22 @@ WEAKENINGS = (
         "nobody waits for a lock",
         ("ledger/sqlite.py", '"timeout": 30', '"timeout": 0'),
         ("ledger/postgres.py", '"lock_timeout": "30s"', '"lock_timeout": "1ms"'),
+    ),
+    without(
+        "a server that says nothing is waited for",
+        (
+            "ledger/postgres.py",
+            "            elif time.monotonic() > until:\n",
+            "            elif False:\n",
+        ),
+    ),
+    without(
+        "whoever holds the ledger may say nothing for ever",
+        (
+            "ledger/postgres.py",
+            "session = SESSION | (READING if readonly else WRITING)",
+            "session = SESSION",
+        ),
     ),
     without(
         "a database's error is nobody's",

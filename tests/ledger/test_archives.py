@@ -20,8 +20,9 @@ from typer.testing import CliRunner
 
 import handmade
 from audition.console.app import app
-from audition.ledger import LedgerError, SqlLedger, import_, read_checkpoint
+from audition.ledger import LedgerError, SqlLedger, export, import_, read_checkpoint
 from audition.ledger.archive import archive
+from audition.ledger.database import on_server
 from audition.ledger.evidence import Evidence
 from audition.ledger.letting_go import let_go
 from audition.ledger.tiles import Tiles
@@ -29,6 +30,8 @@ from audition.ledger.tree import Frontier, leaf_hash, root_of
 from audition.ledger.unpacking import completed, unpacked
 from audition.step import Finish
 from audition.verify import Verification, verify
+from databases import ask, change
+from handmade import W
 
 TRUSTED = [handmade.KEY.public]
 
@@ -52,7 +55,7 @@ def own(run: str) -> handmade.Scribe:
     return pen
 
 
-def grown(path: Path, first: int, count: int) -> Path:
+def grown(path: W, first: int, count: int) -> W:
     """Some more runs, one after the other, each a commit with a checkpoint."""
     for number in range(first, first + count):
         handmade.write(path, own(run_id(number)), group=100)
@@ -77,9 +80,14 @@ def folder(path: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def gaps(path: Path) -> Path:
-    """A ledger that lets go of events."""
-    return path
+def gaps(long: Path, where: str, tmp_path: Path) -> str:
+    """The same ledger, on each kind of database."""
+    if on_server(where):
+        export(long, tmp_path / "long.jsonl")
+        import_(tmp_path / "long.jsonl", where)
+    else:
+        shutil.copy(long, where)
+    return where
 
 
 def judged(folder: Path) -> Verification:
@@ -393,22 +401,14 @@ def test_an_archive_is_imported_as_a_ledger_or_not_at_all(
 # ------------------------------------------------------------------------ letting go
 
 
-def rows(path: Path, sql: str) -> list[Any]:
-    opened = sqlite3.connect(path)
-    try:
-        return opened.execute(sql).fetchall()
-    finally:
-        opened.close()
-
-
-def test_runs_that_ended_and_are_archived_leave_the_ledger(gaps: Path, tmp_path: Path) -> None:
+def test_runs_that_ended_and_are_archived_leave_the_ledger(gaps: str, tmp_path: Path) -> None:
     whole = verify(gaps, TRUSTED)
     archive(gaps, tmp_path / "archive")
     runs, left = let_go(gaps, tmp_path / "archive")
     assert 0 < runs < 20 and left < whole.events
-    (held,) = rows(gaps, "SELECT count(*) FROM events WHERE data IS NOT NULL")[0]
+    (held,) = ask(gaps, "SELECT count(*) FROM events WHERE data IS NOT NULL")[0]
     assert held == whole.events - left
-    assert rows(gaps, "SELECT count(*) FROM contents")[0][0] < whole.contents
+    assert ask(gaps, "SELECT count(*) FROM contents")[0][0] < whole.contents
     alone = verify(gaps, TRUSTED)
     assert alone.ok and (alone.elsewhere, alone.root) == (left, whole.root)
     assert any(f"{left} events: they lie in an archive" in line for line in alone.not_checked)
@@ -420,7 +420,7 @@ def test_runs_that_ended_and_are_archived_leave_the_ledger(gaps: Path, tmp_path:
     assert let_go(gaps, tmp_path / "archive") == (0, 0)
 
 
-def test_a_ledger_goes_on_after_it_let_go(gaps: Path, tmp_path: Path) -> None:
+def test_a_ledger_goes_on_after_it_let_go(gaps: str, tmp_path: Path) -> None:
     archive(gaps, tmp_path / "archive")
     let_go(gaps, tmp_path / "archive")
     grown(gaps, 100, 10)
@@ -434,7 +434,7 @@ def test_a_ledger_goes_on_after_it_let_go(gaps: Path, tmp_path: Path) -> None:
         archive(gaps, tmp_path / "a second one")
 
 
-def test_what_another_run_names_stays(gaps: Path, tmp_path: Path) -> None:
+def test_what_another_run_names_stays(gaps: str, tmp_path: Path) -> None:
     opened = handmade.Scribe(run_id(500))
     opened.open()  # it shares the goal, the tools and the confinement of all the others
     handmade.write(gaps, opened)
@@ -446,29 +446,29 @@ def test_what_another_run_names_stays(gaps: Path, tmp_path: Path) -> None:
         assert ledger.get(first.goal)
 
 
-def test_a_run_with_a_redaction_and_one_that_goes_on_stay(gaps: Path, tmp_path: Path) -> None:
+def test_a_run_with_a_redaction_and_one_that_goes_on_stay(gaps: str, tmp_path: Path) -> None:
     first = own(run_id(1))
     name = hashlib.sha256(first.contents[-1][0]).hexdigest()
     handmade.redact(gaps, name, first.run, len(first.events))
     archive(gaps, tmp_path / "archive")
     let_go(gaps, tmp_path / "archive")
     gone = "SELECT name FROM runs JOIN events ON run = id WHERE data IS NULL"
-    assert bytes.fromhex(run_id(1)) not in {name for (name,) in rows(gaps, gone)} != set()
+    assert bytes.fromhex(run_id(1)) not in {name for (name,) in ask(gaps, gone)} != set()
     found = verify(gaps, TRUSTED)
     assert found.ok and found.redacted == 1
 
 
-def test_nothing_is_let_go_while_another_has_the_ledger_open(gaps: Path, tmp_path: Path) -> None:
+def test_nothing_is_let_go_while_another_has_the_ledger_open(gaps: str, tmp_path: Path) -> None:
     """It may count on a content being there that it saw a moment ago."""
     archive(gaps, tmp_path / "archive")
     with SqlLedger.open(gaps, create=False) as ledger:
         assert ledger.size
         with pytest.raises(LedgerError, match="another process has the ledger open"):
             let_go(gaps, tmp_path / "archive")
-    assert rows(gaps, "SELECT count(*) FROM events WHERE data IS NULL") == [(0,)]
+    assert ask(gaps, "SELECT count(*) FROM events WHERE data IS NULL") == [(0,)]
 
 
-def test_another_ledger_s_archive_lets_nothing_go(gaps: Path, tmp_path: Path) -> None:
+def test_another_ledger_s_archive_lets_nothing_go(gaps: str, tmp_path: Path) -> None:
     other = grown(tmp_path / "other.db", 1, 12)
     archive(other, tmp_path / "archive")
     with pytest.raises(LedgerError, match="archive of another ledger"):
@@ -480,20 +480,20 @@ def test_another_ledger_s_archive_lets_nothing_go(gaps: Path, tmp_path: Path) ->
         pass
 
 
-def test_an_event_blanked_and_put_back_otherwise_is_found(gaps: Path, tmp_path: Path) -> None:
+def test_an_event_blanked_and_put_back_otherwise_is_found(gaps: str, tmp_path: Path) -> None:
     archive(gaps, tmp_path / "archive")
     let_go(gaps, tmp_path / "archive")
-    opened = sqlite3.connect(gaps)
-    opened.execute('UPDATE events SET leaf = zeroblob(32) WHERE "index" = 3')
-    opened.commit()
-    opened.close()
+    change(
+        gaps,
+        'UPDATE events SET leaf = (SELECT leaf FROM events WHERE "index" = 4) WHERE "index" = 3',
+    )
     assert not verify(gaps, TRUSTED).ok
     with completed(gaps, tmp_path / "archive") as made:
         found = verify(made, TRUSTED)
     assert found.first_bad is not None and found.first_bad.index == 3
 
 
-def test_the_commands_archive_let_go_and_verify(gaps: Path, tmp_path: Path) -> None:
+def test_the_commands_archive_let_go_and_verify(gaps: str, tmp_path: Path) -> None:
     key = tmp_path / "ledger.pub"
     key.write_text(str(handmade.KEY.public))
     runner = CliRunner(env={"AUDITION_HOME": str(tmp_path / "home")})

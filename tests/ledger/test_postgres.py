@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 import handmade
-from audition.ledger import LedgerError, SqlLedger, export, import_
+from audition.ledger import LedgerError, SqlLedger, export, grouping, import_
+from audition.ledger import postgres as postgres_module
 from audition.ledger import store as store_module
 from audition.ledger.events import RunResumed
 from audition.ledger.evidence import Evidence
@@ -21,11 +24,11 @@ from servers.postgres import Server, serving
 from servers.wire import Wire
 
 pytestmark = pytest.mark.anyio
-RUN = "ab" * 16
+RUN, OTHER = "ab" * 16, "cd" * 16
 
 
-def event(seq: int) -> Event:
-    return Event(run=RUN, seq=seq, at=1, body=RunResumed())
+def event(seq: int, run: str = RUN) -> Event:
+    return Event(run=run, seq=seq, at=1, body=RunResumed())
 
 
 @pytest.fixture
@@ -241,6 +244,102 @@ async def test_where_nobody_answers_it_is_not_said_that_nothing_was_written(
         with pytest.raises(LedgerError, match="whether it was written is not known"):
             await ledger.commit(RUN)
     assert len(stored(address)) == 2
+
+
+async def test_a_commit_whose_answer_is_swallowed_counts_if_it_happened(
+    wire: Wire, through: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_module, "ANSWER", 2.0)
+    with SqlLedger.open(through, signer=handmade.KEY) as ledger:
+        ledger.stage(event(0))
+        await ledger.commit(RUN)
+        wire.quiet, wire.cut = True, "after"
+        ledger.stage(event(1))
+        assert (await ledger.commit(RUN)).size == 2
+    assert len(stored(address)) == 2
+
+
+def test_a_server_that_says_nothing_is_given_up(
+    wire: Wire, through: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with SqlLedger.open(through) as ledger:
+        monkeypatch.setattr(postgres_module, "ANSWER", 0.3)
+        wire.mute = True
+        with pytest.raises(LedgerError, match=r"nothing for 0.3 seconds\)$") as caught:
+            list(ledger.read(RUN))
+        assert "\n" not in str(caught.value)
+
+
+async def test_what_was_seen_before_a_connection_was_lost_is_counted_on_no_more(
+    postgres: Server, database: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meanwhile somebody may have had the ledger alone, and let go of it."""
+    begun, go = threading.Event(), threading.Event()
+    with SqlLedger.open(address) as ledger:
+        name = ledger.put(b"seen")
+        ledger.stage(event(0))
+        await ledger.commit(RUN)
+        writing = ledger.database.writing
+        end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"
+        postgres.tell(end)
+        change(address, "DELETE FROM contents")
+
+        def slow(*given: Any) -> Any:
+            begun.set()
+            go.wait()
+            return writing(*given)
+
+        monkeypatch.setattr(ledger.database, "writing", slow)
+        async with anyio.create_task_group() as tasks:
+            ledger.stage(event(1))
+            tasks.start_soon(_fails, ledger, RUN)
+            await anyio.to_thread.run_sync(begun.wait)
+            ledger.put(b"seen")
+            ledger.stage(event(0, OTHER))
+            go.set()
+            with pytest.raises(LedgerError, match="may be there no more"):
+                await ledger.commit(OTHER)
+        assert ledger.put(b"seen") == name
+        ledger.stage(event(0, OTHER))
+        await ledger.commit(OTHER)
+    with SqlLedger.open(address) as ledger:
+        assert ledger.get(name) == b"seen"
+
+
+async def _fails(ledger: SqlLedger, run: str) -> None:
+    with pytest.raises(LedgerError):
+        await ledger.commit(run)
+
+
+async def test_whoever_fails_between_the_lock_and_the_commit_leaves_nothing(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with SqlLedger.open(address, signer=handmade.KEY) as ledger:
+        with monkeypatch.context() as failing:
+            failing.setattr(store_module.Checkpoint, "signed", None)
+            ledger.stage(event(0))
+            with pytest.raises(LedgerError, match="not written: TypeError"):
+                await ledger.commit(RUN)
+        assert stored(address) == []
+        ledger.stage(event(0))
+        await ledger.commit(RUN)
+    assert len(stored(address)) == 1
+
+
+async def test_a_group_that_takes_several_statements_is_written_whole(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grouping, "_AT_ONCE", 500)
+    with SqlLedger.open(address) as ledger:
+        names = [ledger.put(bytes([number]) * 200) for number in range(10)]
+        names.append(ledger.put(b"private", private=True))
+        for seq in range(20):
+            ledger.stage(event(seq))
+        await ledger.commit(RUN)
+    with SqlLedger.open(address) as ledger:
+        assert [one.seq for one in ledger.read(RUN)] == list(range(20))
+        assert [ledger.get(name)[:1] for name in names[:2]] == [b"\0", b"\1"]
+        assert ledger.get(names[-1]) == b"private"
 
 
 async def test_a_server_that_was_restarted_is_connected_anew() -> None:

@@ -1,4 +1,4 @@
-"""A wire between a ledger and its server that can be cut at a commit, before it or after it."""
+"""A wire between a ledger and its server: it can be cut at a commit, or swallow all it is given."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ class Wire:
         self.port = self._ears.getsockname()[1]
         self.cut: Literal["before", "after"] | None = None
         """Where the next commit is lost: on its way, or with its answer."""
+        self.quiet = False
+        """Whether what is lost is lost without a sign: all that follows on it is swallowed."""
+        self.mute = False
+        """Whether everything is swallowed from now on."""
         threading.Thread(target=self._listen, daemon=True).start()
 
     def deafen(self) -> None:
@@ -59,14 +63,15 @@ class Wire:
     ) -> None:
         with suppress(OSError):
             while data := here.recv(1 << 16):
-                if asks and b"COMMIT\0" in data and self.cut is not None:
-                    before, self.cut = self.cut == "before", None
-                    lost.set()
-                    if before:
+                if self.cut == ("before" if asks else "after") and b"COMMIT\0" in data:
+                    self.cut = None
+                    if not self.quiet:
                         break
-                elif lost.is_set():  # the answer, which nobody gets to hear
-                    break
-                there.sendall(data)
+                    lost.set()
+                if not (lost.is_set() or self.mute):
+                    there.sendall(data)
+        if lost.is_set() or self.mute:  # not even that it ended is heard
+            return
         for end in (here, there):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

@@ -36,7 +36,7 @@ from forge import Memory, find, trained, write
 LEAVES = 40
 
 
-def examined(path: Path, thinker: str) -> Certificate:
+def examined(path: str | Path, thinker: str) -> Certificate:
     return certify(path, thinker, leaves=LEAVES, again=True, find=find)
 
 
@@ -48,10 +48,11 @@ def siblings(plan: Plan, **options: Any) -> list[Memory]:
 
 
 @pytest.mark.parametrize("person", [False, True])
-def test_an_honest_run_certifies_at_all_three_levels(tmp_path: Path, person: bool) -> None:
+def test_an_honest_run_certifies_at_all_three_levels(where: str, person: bool) -> None:
     runs = siblings(bandit.plan(teacher={"person": person}))
+    path = write(where, *runs)
     for pen in runs:
-        shown = examined(write(tmp_path / f"{pen.run}.db", *runs), pen.thinker)
+        shown = examined(path, pen.thinker)
         assert shown.level == "replayed", (shown.recorded, shown.opened, shown.replayed)
         assert shown.lessons == shown.taught[0].moments > 0
         assert shown.updates == 6 and set(shown.siblings) == {"0", "1"}

@@ -43,16 +43,18 @@ def path(tmp_path: Path) -> Path:
     return handmade.write(tmp_path / "runs.db", handmade.live_run())
 
 
-def cosign(path: Path, witness: Witness) -> int | None:
+def cosign(path: str | Path, witness: Witness) -> int | None:
     with SqlLedger.open(path, create=False) as ledger:
         return anyio.run(witness.cosign, ledger)
 
 
-def cosigned(path: Path, witness: WitnessProcess) -> int | None:
+def cosigned(path: str | Path, witness: WitnessProcess) -> int | None:
     return cosign(path, Witness(witness.url, witness.key))
 
 
-def judged(path: Path, *witnesses: WitnessProcess, ask: bool = True, **given: Any) -> Verification:
+def judged(
+    path: str | Path, *witnesses: WitnessProcess, ask: bool = True, **given: Any
+) -> Verification:
     keys = tuple(one.key for one in witnesses)
     asked = tuple(
         (one.url, lambda origin, one=one: latest(one.url, origin)) for one in witnesses if ask
@@ -79,8 +81,9 @@ def cut(path: Path, size: int, key: PrivateKey = handmade.KEY) -> None:
 
 
 def test_a_ledger_that_grows_is_co_signed_again_and_again(
-    path: Path, running: WitnessProcess
+    where: str, running: WitnessProcess
 ) -> None:
+    path = handmade.write(where, handmade.live_run())
     witness = Witness(running.url, running.key)
     first = cosign(path, witness)
     assert first == judged(path, running).events
@@ -232,23 +235,20 @@ def test_a_witness_that_is_away_stops_nothing_and_is_counted(path: Path) -> None
     assert len(told) == 1 and nowhere in told[0]
 
 
-def test_a_run_beside_is_co_signed_to_its_last_event(
-    tmp_path: Path, running: WitnessProcess
-) -> None:
+def test_a_run_beside_is_co_signed_to_its_last_event(where: str, running: WitnessProcess) -> None:
     """What was staged while the witness was asked is co-signed when the runs are through."""
-    path = tmp_path / "runs.db"
 
     async def work() -> Asked:
-        with SqlLedger.open(path, signer=handmade.KEY) as ledger:
+        with SqlLedger.open(where, signer=handmade.KEY) as ledger:
             witness = Witness(running.url, running.key)
             async with cosigning(ledger, witness, every=0.001) as asked:
                 for number in range(4):
                     pen = handmade.live_run(f"{number:032x}")
-                    await anyio.to_thread.run_sync(lambda pen=pen: handmade.write(path, pen))
+                    await anyio.to_thread.run_sync(lambda pen=pen: handmade.write(where, pen))
             return asked
 
     asked = anyio.run(work)
-    found = judged(path, running)
+    found = judged(where, running)
     assert found.ok and asked.size == found.cosigned == found.events > 0
 
 

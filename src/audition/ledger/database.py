@@ -10,15 +10,18 @@ import functools
 import os
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from audition.ledger.events import FORMAT
+
+if TYPE_CHECKING:
+    from audition.ledger.writing import Writing
 
 MAX_CONTENT = 1 << 26
 """Largest piece of content, in bytes."""
@@ -31,9 +34,6 @@ REVISION = "0002"
 
 Shape = dict[str, list[Any]]
 """Columns, indexes and whatever else makes a table what it is, by table; no rows."""
-
-Row = tuple[int, int, int, bytes, bytes]
-"""Index, number of the run, number in the run, leaf and bytes of an event."""
 
 
 class LedgerError(Exception):
@@ -173,18 +173,20 @@ class Database(ABC):
         """The time by which leases are counted, in microseconds since 1970 UTC."""
 
     @abstractmethod
-    def places(self, connection: sa.Connection, runs: Collection[bytes]) -> dict[bytes, Any]:
-        """Of each of these runs that is here: its number, and the number of its last event."""
+    def writing(
+        self,
+        connection: sa.Connection,
+        contents: Sequence[tuple[bytes, bytes | None, bytes]],
+        runs: Collection[bytes],
+    ) -> AbstractContextManager[Writing]:
+        """A transaction that writes a group of events.
 
-    @abstractmethod
-    def keep(
-        self, connection: sa.Connection, contents: Sequence[tuple[bytes, bytes | None, bytes]]
-    ) -> int:
-        """Insert contents (name, salt, data) that are not there; returns how many were not."""
-
-    @abstractmethod
-    def append(self, connection: sa.Connection, rows: Sequence[Row]) -> None:
-        """Insert events."""
+        Args:
+            connection: one that `writer` gave.
+            contents: name, salt and data of what is inserted if it is not there; no other writer
+                waits for that.
+            runs: those whose places may be asked for.
+        """
 
     @abstractmethod
     def check_stands(self) -> None:
@@ -192,6 +194,19 @@ class Database(ABC):
 
         Raises:
             LedgerError: it does not.
+        """
+
+    @abstractmethod
+    def sole(self) -> AbstractContextManager[Callable[[], AbstractContextManager[sa.Connection]]]:
+        """Have the database to oneself: nobody else has it open, nor reads or writes meanwhile.
+
+        At the end the room of what was deleted is free.
+
+        Returns:
+            What begins a transaction; on a server they are parts of one.
+
+        Raises:
+            LedgerError: another process has it open.
         """
 
     @abstractmethod
@@ -306,6 +321,12 @@ class Database(ABC):
                 f"{self.name}: a ledger of format {row[0]}; this version reads format {FORMAT}"
             )
         return str(row[1])
+
+    def held(self) -> LedgerError:
+        """That others have it open."""
+        return LedgerError(
+            f"{self.short}: another process has the ledger open; let go when nothing runs"
+        )
 
     def check_writable(self) -> None:
         """Tell whoever would write to a ledger of an earlier version what to do first.

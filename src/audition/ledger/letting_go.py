@@ -7,12 +7,20 @@ something was redacted.
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
-from audition.ledger.database import LedgerError, on_server
+import sqlalchemy as sa
+
+from audition.ledger.database import (
+    LedgerError,
+    connect,
+    contents_table,
+    events_table,
+    ledger_table,
+    runs_table,
+)
 from audition.ledger.events import (
     ContentRedacted,
     EventError,
@@ -26,9 +34,6 @@ from audition.ledger.tiles import WIDTH
 from audition.ledger.tree import Frontier
 from audition.ledger.unpacking import Archive
 from audition.step import Event
-
-_LEAVES = 'SELECT leaf FROM events WHERE "index" < ? ORDER BY "index"'
-_EVENTS = 'SELECT "index", data FROM events WHERE run = ? AND data IS NOT NULL ORDER BY seq'
 
 
 def let_go(ledger: str | Path, folder: str | Path) -> tuple[int, int]:
@@ -44,37 +49,46 @@ def let_go(ledger: str | Path, folder: str | Path) -> tuple[int, int]:
         LedgerError: the archive is not of this ledger, or another process has the ledger open.
     """
     archive = Archive(folder)
-    path = Path(str(ledger).removeprefix("sqlite:///"))
-    if on_server(ledger):
-        raise LedgerError("only a ledger in a file lets go of what is archived")
-    SqlLedger.open(path, create=False).close()  # is one, and of this version
-    with _alone(path) as database:
-        _same(database, archive, folder)
-        sealed = archive.head.size // WIDTH * WIDTH
-        leaving = [number for number in _runs(database) if _may_go(database, number, sealed)]
-        kept = _still_named(database, set(leaving))
-        gone = sum(_drop(database, number, kept) for number in leaving)
+    SqlLedger.open(ledger, create=False).close()  # is one, and of this version
+    database = connect(ledger)
+    with database.or_let_go(), database.plainly(), database.sole() as part:
+        with part() as connection:
+            _same(connection, archive, folder)
+            sealed = archive.head.size // WIDTH * WIDTH
+            every = connection.execute(sa.select(runs_table.c.id).order_by(runs_table.c.id))
+            runs = every.scalars().all()
+            leaving = {number for number in runs if _may_go(connection, number, sealed)}
+            kept = {
+                name
+                for number in runs
+                if number not in leaving
+                for name in _named(connection, number)
+            }
+        gone = 0
+        for number in sorted(leaving):
+            with part() as connection:
+                gone += _drop(connection, number, kept)
+    database.engine.dispose()
     return len(leaving), gone
 
 
-def _same(database: sqlite3.Connection, archive: Archive, folder: str | Path) -> None:
+def _same(connection: sa.Connection, archive: Archive, folder: str | Path) -> None:
     """See that the archive is of the history that this ledger has."""
-    (origin,) = database.execute("SELECT origin FROM ledger").fetchone()
+    origin = connection.execute(sa.select(ledger_table.c.origin)).scalar_one()
+    index, leaf = events_table.c.index, events_table.c.leaf
+    query = sa.select(leaf).where(index < archive.head.size).order_by(index)
     tree = Frontier()
-    for (leaf,) in database.execute(_LEAVES, (archive.head.size,)):
-        tree.append(leaf)
+    with connection.execute(query.execution_options(yield_per=500)) as rows:
+        for (hashed,) in rows:
+            tree.append(hashed)
     if (origin, tree.root()) != (archive.head.origin, archive.head.root):
         raise LedgerError(f"{folder}: the archive of another ledger, or of another history of it")
 
 
-def _runs(database: sqlite3.Connection) -> list[int]:
-    return [number for (number,) in database.execute("SELECT id FROM runs ORDER BY id")]
-
-
-def _may_go(database: sqlite3.Connection, number: int, sealed: int) -> bool:
+def _may_go(connection: sa.Connection, number: int, sealed: int) -> bool:
     """Whether a run has ended, lies in the sealed part, and concerns nobody else."""
     ended = False
-    for index, event in _events(database, number):
+    for index, event in _events(connection, number):
         if index >= sealed or isinstance(event.body, ContentRedacted):
             return False
         if isinstance(event.body, RunOpened) and event.body.mode == "simulated":
@@ -83,53 +97,38 @@ def _may_go(database: sqlite3.Connection, number: int, sealed: int) -> bool:
     return ended
 
 
-def _still_named(database: sqlite3.Connection, leaving: set[int]) -> set[bytes]:
-    """The contents that runs name which stay."""
+def _drop(connection: sa.Connection, number: int, kept: set[bytes]) -> int:
+    """Delete the events of a run, and the contents that only it names."""
+    gone = iter(_named(connection, number) - kept)
+    left = connection.execute(
+        sa.update(events_table).where(events_table.c.run == number).values(data=None)
+    )
+    while some := list(islice(gone, 500)):
+        contents = contents_table.c
+        unkept = (contents.digest.in_(some), contents.data.is_not(None))
+        connection.execute(sa.delete(contents_table).where(*unkept))
+    return left.rowcount
+
+
+def _named(connection: sa.Connection, number: int) -> set[bytes]:
+    """The contents that a run names."""
     return {
         bytes.fromhex(digest)
-        for number in _runs(database)
-        if number not in leaving
-        for _, event in _events(database, number)
+        for _, event in _events(connection, number)
         for digest in names(event.body)
     }
 
 
-def _drop(database: sqlite3.Connection, number: int, kept: set[bytes]) -> int:
-    named = {
-        bytes.fromhex(digest)
-        for _, event in _events(database, number)
-        for digest in names(event.body)
-    }
-    database.execute("BEGIN IMMEDIATE")
-    gone = database.execute("UPDATE events SET data = NULL WHERE run = ?", (number,)).rowcount
-    database.executemany(
-        "DELETE FROM contents WHERE digest = ? AND data IS NOT NULL",
-        [(name,) for name in named - kept],
+def _events(connection: sa.Connection, number: int) -> Iterator[tuple[int, Event]]:
+    event = events_table.c
+    query = (
+        sa.select(event.index, event.data)
+        .where(event.run == number, event.data.is_not(None))
+        .order_by(event.seq)
     )
-    database.execute("COMMIT")
-    return gone
-
-
-def _events(database: sqlite3.Connection, number: int) -> Iterator[tuple[int, Event]]:
-    for index, data in database.execute(_EVENTS, (number,)):
-        try:
-            yield index, parse_event(data, strict=False)
-        except EventError as error:
-            raise LedgerError(f"event {index}: {error}; `audition verify` says more") from None
-
-
-@contextmanager
-def _alone(path: Path) -> Generator[sqlite3.Connection]:
-    """The file, held by nobody else: who has it open may still count on what is let go."""
-    try:
-        with closing(sqlite3.connect(path, isolation_level=None, timeout=1)) as database:
-            database.execute("PRAGMA locking_mode = EXCLUSIVE")
-            database.execute("PRAGMA synchronous = FULL")
-            database.execute("PRAGMA secure_delete = ON")
-            yield database
-            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    except sqlite3.OperationalError as error:
-        held = "another process has the ledger open; let go when nothing runs"
-        raise LedgerError(f"{path.name}: {held if 'locked' in str(error) else error}") from None
-    except sqlite3.Error as error:
-        raise LedgerError(f"{path.name}: {error}") from None
+    with connection.execute(query.execution_options(yield_per=500)) as rows:
+        for index, data in rows:
+            try:
+                yield index, parse_event(data, strict=False)
+            except EventError as error:
+                raise LedgerError(f"event {index}: {error}; `audition verify` says more") from None

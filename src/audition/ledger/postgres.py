@@ -9,16 +9,22 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
 from audition.extra import installing
-from audition.ledger.database import Database, LedgerError, Row, Shape, schema
+from audition.ledger.database import Database, LedgerError, Shape, schema
+from audition.ledger.grouping import EDGE, Group
+from audition.ledger.writing import Writing
 
 if TYPE_CHECKING:
     import psycopg
+    from psycopg.abc import PQGen
 
 KNOWN = re.compile(
     "dbname|host|passfile|port|user|target_session_attrs|channel_binding|ssl(cert|key|mode|rootcert)"
@@ -33,6 +39,16 @@ NETWORK = {
     "tcp_user_timeout": 30_000,
 }
 """A network that is cut is an error within half a minute, wherever it is waited for."""
+
+ANSWER = 75.0
+"""Seconds of silence after which a server that is there by all signs of the network is given up.
+
+All that it is asked, it ends by its own clock before (`statement_timeout`): one that says nothing
+then stands still, or something on the way swallows what it says.
+"""
+
+HOURS = 4 * 3600.0
+"""The same where it makes room, which takes as long as it takes."""
 
 SESSION = {
     "search_path": "public,pg_temp",
@@ -55,21 +71,14 @@ SELECT current_setting('fsync'), current_setting('full_page_writes'),
         IN ('off', 'local') THEN 'on' ELSE current_setting('synchronous_commit') END, false)
 """
 _MAKING = "SELECT pg_advisory_xact_lock(hashtext('audition'))"
-_PLACES = """
-SELECT name, id, (SELECT max(seq) FROM events WHERE run = runs.id) FROM runs WHERE name = ANY(%b)
+_SOLE = "LOCK TABLE ledger, runs, events, contents IN ACCESS EXCLUSIVE MODE"
+_OTHERS = """
+SELECT count(*) FROM pg_stat_clear_snapshot() LEFT JOIN pg_stat_activity ON true
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+    AND coalesce(backend_type, 'client backend') = 'client backend'
 """
-_KEEP = """
-INSERT INTO contents (digest, salt, data)
-SELECT digest, nullif(salt, ''), data FROM unnest(%b::bytea[], %b::bytea[], %b::bytea[])
-    AS new (digest, salt, data)
-ON CONFLICT DO NOTHING
-"""
-_APPEND = """
-INSERT INTO events ("index", run, seq, leaf, data)
-SELECT * FROM unnest(%b::bigint[], %b::bigint[], %b::bigint[], %b::bytea[], %b::bytea[])
-"""
-_AT_ONCE = 16 << 20
-"""Bytes of content that one statement carries, or one content."""
+_LEAVING = 2.0
+"""Seconds in which a connection that was just closed has left the server."""
 
 _OBJECTS = """
 SELECT CASE c.relkind WHEN 'r' THEN 'table' WHEN 'v' THEN 'view' WHEN 'm' THEN 'view'
@@ -115,7 +124,7 @@ WHERE c.relnamespace = 'public'::regnamespace AND k.contype IN ('c', 'f', 'x')
 class Postgres(Database):
     """A database on a server; the ledger's tables are in its schema `public`."""
 
-    edge = "SELECT size, peaks FROM ledger FOR UPDATE"
+    edge = EDGE
     page = 100
 
     @classmethod
@@ -177,43 +186,51 @@ class Postgres(Database):
         seconds = sa.extract("epoch", sa.func.clock_timestamp())
         return sa.cast(seconds * 1_000_000, sa.BigInteger)
 
-    def places(self, connection: sa.Connection, runs: Collection[bytes]) -> dict[bytes, Any]:
-        """In one query."""
-        found = connection.exec_driver_sql(_PLACES, (list(runs),)) if runs else ()
-        return {name: (number, last) for name, number, last in found}
-
-    def keep(
-        self, connection: sa.Connection, contents: Sequence[tuple[bytes, bytes | None, bytes]]
-    ) -> int:
-        """In few statements."""
-        new, some, weight = 0, list[Any](), 0
-        for number, (name, salt, data) in enumerate(contents, 1):
-            some.append((name, salt or b"", data))
-            weight += len(data)
-            if weight > _AT_ONCE or number == len(contents):
-                new += connection.exec_driver_sql(_KEEP, _columns(some)).rowcount
-                some, weight = [], 0
-        return new
-
-    def append(self, connection: sa.Connection, rows: Sequence[Row]) -> None:
-        """In few statements."""
-        some, weight = list[Row](), 0
-        for number, row in enumerate(rows, 1):
-            some.append(row)
-            weight += len(row[-1])
-            if weight > _AT_ONCE or number == len(rows):
-                connection.exec_driver_sql(_APPEND, _columns(some))
-                some, weight = [], 0
+    @contextmanager
+    def writing(
+        self,
+        connection: sa.Connection,
+        contents: Sequence[tuple[bytes, bytes | None, bytes]],
+        runs: Collection[bytes],
+    ) -> Generator[Writing]:
+        """Two ways there and back: to the lock, and from there to the end of the commit."""
+        with connection.begin():
+            writing = Group(connection)
+            try:
+                writing.begin(contents, runs)
+                yield writing
+            except BaseException:  # whatever was sent is not to be answered to the next one
+                if writing.under_way:
+                    connection.invalidate()
+                raise
 
     def check_stands(self) -> None:
         """A server sees to its own files."""
 
+    @contextmanager
+    def sole(self) -> Generator[Callable[[], AbstractContextManager[sa.Connection]]]:
+        """Whoever comes meanwhile waits; whoever was here before is seen."""
+        with self.writer() as connection, connection.begin():
+            self._check_alone(connection)  # before anybody is kept waiting
+            connection.exec_driver_sql(_SOLE)
+            self._check_alone(connection)
+            yield partial(nullcontext, connection)
+        self.purge()
+
     def purge(self) -> None:
         """Give the room of old versions free; the server's log and its copies are not reached."""
         with self.plainly(), self.glances.connect() as connection:
-            connection.exec_driver_sql("SET statement_timeout = 0")
+            connection.connection.driver_connection.answers_within = HOURS  # type: ignore[union-attr]
+            connection.exec_driver_sql(f"SET statement_timeout = {1000 * (HOURS - 15):.0f}")
             connection.exec_driver_sql("VACUUM contents")
             connection.invalidate()
+
+    def _check_alone(self, connection: sa.Connection) -> None:
+        until = time.monotonic() + _LEAVING
+        while connection.exec_driver_sql(_OTHERS).scalar():
+            if time.monotonic() > until:
+                raise self.held()
+            time.sleep(0.05)
 
     def damage(self, connection: sa.Connection, *, indices: bool = True) -> str | None:
         """Its pages are the server's affair; each row is compared with its hash."""
@@ -249,6 +266,7 @@ def explain(error: BaseException | None) -> str:
     state = getattr(error, "sqlstate", None) or ""
     for code, way_out in (
         ("23505", "another process wrote the same place"),
+        ("25P03", "the server heard nothing for too long and went on; try again"),
         ("25006", "it may not be written; the server is a copy, or opened for reading"),
         ("42501", "it may not be written; check what the user is granted"),
         ("53100", "the disk is full; make room, then resume"),
@@ -288,7 +306,19 @@ def _connected(settled: dict[str, Any]) -> psycopg.Connection[Any]:
             super().__init__(*args, **kwargs)
             self.format = Format.BINARY
 
-    connection = psycopg.connect(**settled, cursor_factory=Binary)
+    class Patient(psycopg.Connection[Any]):
+        answers_within: float | None = None
+
+        def wait(self, gen: PQGen[Any], *args: Any, **named: Any) -> Any:
+            seconds = self.answers_within or ANSWER
+            try:
+                return super().wait(_heard(gen, seconds), *args, **named)
+            except _Silent:
+                self.close()
+                silent = f"the server has said nothing for {seconds:g} seconds"
+                raise psycopg.OperationalError(silent) from None
+
+    connection = Patient.connect(**settled, cursor_factory=Binary)
     connection.server_cursor_factory = Streamed
     row = connection.execute(_DURABLE).fetchone()
     connection.commit()
@@ -301,8 +331,23 @@ def _connected(settled: dict[str, Any]) -> psycopg.Connection[Any]:
     return connection
 
 
-def _columns(rows: Sequence[tuple[Any, ...]]) -> tuple[list[Any], ...]:
-    return tuple(map(list, zip(*rows, strict=True)))
+class _Silent(Exception):
+    pass
+
+
+def _heard(waits: PQGen[Any], seconds: float) -> PQGen[Any]:
+    """The same, until nothing was heard for too long; whoever waits comes by now and then."""
+    try:
+        state = next(waits)
+        until = time.monotonic() + seconds
+        while True:
+            if answer := (yield state):
+                until = time.monotonic() + seconds
+            elif time.monotonic() > until:
+                raise _Silent
+            state = waits.send(answer)
+    except StopIteration as end:
+        return end.value
 
 
 @functools.cache

@@ -6,14 +6,22 @@ import functools
 import os
 import re
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from audition.ledger.database import MAX_CONTENT, Database, LedgerError, Row, Shape, schema
+from audition.ledger.database import (
+    MAX_CONTENT,
+    Database,
+    LedgerError,
+    Shape,
+    schema,
+)
+from audition.ledger.writing import Row, Writing
 from audition.step import now
 
 MOUNTS = Path("/proc/self/mountinfo")
@@ -31,6 +39,8 @@ NETWORKS = re.compile(
 
 _KEEP = "INSERT OR IGNORE INTO contents (digest, salt, data) VALUES (?, ?, ?)"
 _APPEND = 'INSERT INTO events ("index", run, seq, leaf, data) VALUES (?, ?, ?, ?, ?)'
+_GROW = "UPDATE ledger SET size = ?, peaks = ?"
+_SIGN = "INSERT INTO checkpoints (size, note) VALUES (?, ?)"
 _PLACES = """
 SELECT name, id, (SELECT max(seq) FROM events WHERE run = runs.id) FROM runs WHERE name IN ({})
 """
@@ -145,26 +155,43 @@ class Sqlite(Database):
         """This machine's."""
         return sa.literal(now(), sa.BigInteger)
 
-    def places(self, connection: sa.Connection, runs: Collection[bytes]) -> dict[bytes, Any]:
-        """As many at a time as one query takes."""
-        found: dict[bytes, Any] = {}
-        every = list(runs)
-        for start in range(0, len(every), 500):
-            some = tuple(every[start : start + 500])
-            query = _PLACES.format(", ".join("?" * len(some)))
-            for name, number, last in connection.exec_driver_sql(query, some):
-                found[name] = (number, last)
-        return found
+    @contextmanager
+    def writing(
+        self,
+        connection: sa.Connection,
+        contents: Sequence[tuple[bytes, bytes | None, bytes]],
+        runs: Collection[bytes],
+    ) -> Generator[Writing]:
+        """Whoever writes is alone from the beginning."""
+        with connection.begin():
+            yield _Writing(connection, contents)
 
-    def keep(
-        self, connection: sa.Connection, contents: Sequence[tuple[bytes, bytes | None, bytes]]
-    ) -> int:
-        """Row by row."""
-        return connection.exec_driver_sql(_KEEP, list(contents)).rowcount
+    @contextmanager
+    def sole(self) -> Generator[Callable[[], AbstractContextManager[sa.Connection]]]:
+        """A lock that lasts as long as the connection does."""
+        with self.writer() as connection:
+            raw: Any = connection.connection.driver_connection
+            raw.execute("PRAGMA busy_timeout = 1000")
+            raw.execute("PRAGMA locking_mode = EXCLUSIVE")
+            try:
+                raw.execute("BEGIN IMMEDIATE")
+                raw.execute("COMMIT")
+            except sqlite3.OperationalError as error:
+                connection.invalidate()
+                if "locked" in str(error):
+                    raise self.held() from None
+                raise LedgerError(f"{self.short}: {explain(error)}") from None
 
-    def append(self, connection: sa.Connection, rows: Sequence[Row]) -> None:
-        """Row by row."""
-        connection.exec_driver_sql(_APPEND, list(rows))
+            @contextmanager
+            def part() -> Generator[sa.Connection]:
+                with connection.begin():
+                    yield connection
+
+            try:
+                yield part
+                raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection.invalidate()
 
     def purge(self) -> None:
         """No old page may linger in the log."""
@@ -197,6 +224,36 @@ class Sqlite(Database):
     def due(self, revision: str) -> Shape:
         """As `shape` finds it in a new one."""
         return _due(revision)
+
+
+class _Writing(Writing):
+    def __init__(
+        self, connection: sa.Connection, contents: Sequence[tuple[bytes, bytes | None, bytes]]
+    ) -> None:
+        super().__init__(connection)
+        self.new = connection.exec_driver_sql(_KEEP, list(contents)).rowcount if contents else 0
+        self.size, self.peaks = connection.exec_driver_sql(Sqlite.edge).one()
+
+    def places(self, runs: Collection[bytes]) -> dict[bytes, Any]:
+        """As many at a time as one query takes."""
+        found: dict[bytes, Any] = {}
+        every = list(runs)
+        for start in range(0, len(every), 500):
+            some = tuple(every[start : start + 500])
+            query = _PLACES.format(", ".join("?" * len(some)))
+            for name, number, last in self.connection.exec_driver_sql(query, some):
+                found[name] = (number, last)
+        return found
+
+    def append(self, rows: Sequence[Row]) -> None:
+        """Row by row."""
+        self.connection.exec_driver_sql(_APPEND, list(rows))
+
+    def end(self, size: int, peaks: bytes, note: str | None) -> None:
+        """The commit comes after."""
+        self.connection.exec_driver_sql(_GROW, (size, peaks))
+        if note is not None:
+            self.connection.exec_driver_sql(_SIGN, (size, note))
 
 
 def network(path: Path) -> str | None:

@@ -29,7 +29,6 @@ from audition.ledger.database import (
     REVISION,
     Database,
     LedgerError,
-    Row,
     checkpoints_table,
     connect,
     contents_table,
@@ -43,6 +42,7 @@ from audition.ledger.events import FORMAT, REGISTER, EventError, parse_event
 from audition.ledger.note import Checkpoint, PrivateKey, PublicKey
 from audition.ledger.recent import Recent
 from audition.ledger.tree import Frontier, consistency_proof, inclusion_proof, leaf_hash
+from audition.ledger.writing import Row, Writing
 from audition.step import MOST, Digest, Event, Receipt, RunId
 
 MAX_EVENT = 1 << 20
@@ -51,8 +51,6 @@ MAX_EVENT = 1 << 20
 PATIENCE = 30.0
 """Seconds in which a database that gave no answer to a commit is asked what became of it."""
 
-_GROW = "UPDATE ledger SET size = ?, peaks = ?"
-_SIGN = "INSERT INTO checkpoints (size, note) VALUES (?, ?)"
 _READ = """
 SELECT data FROM events WHERE run = (SELECT id FROM runs WHERE name = ?) AND seq > ?
 ORDER BY seq LIMIT 500
@@ -86,6 +84,8 @@ class _Group:
     """How much had been staged when it was closed."""
     tried: bool = False
     """Whether it was written, or given up for good."""
+    rests_on: sa.Connection | None = None
+    """The connection during which contents were seen that it names and does not bring."""
     fences: dict[RunId, tuple[RunId, int]] = field(default_factory=dict[Any, Any])
     """Runs of which nothing may be written if another run has gone on."""
     refused: dict[RunId, LedgerError] = field(default_factory=dict[Any, Any])
@@ -118,8 +118,7 @@ class SqlLedger:
         """Where it is."""
         self._engine = database.engine
         self._glances = database.glances
-        self._fetch, self._grow, self._sign = map(database.sql, (_FETCH, _GROW, _SIGN))
-        self._read, self._latest = map(database.sql, (_READ, _LATEST))
+        self._fetch, self._read, self._latest = map(database.sql, (_FETCH, _READ, _LATEST))
         self._signer = signer
         self._group = _Group()
         self._writing: _Group | None = None
@@ -195,9 +194,11 @@ class SqlLedger:
         salt = secrets.token_bytes(32) if private else None
         name = content_name(data, salt)
         key = bytes.fromhex(name)
-        if self._recent.get(key) is None:  # what is held is in the database
+        if self._connection is None or self._recent.get(key) is None:
             self._group.contents[key] = (salt, data)
             self._staged += 1
+        else:  # what is held is in the database, as long as nobody can have it to himself
+            self._group.rests_on = self._connection
         return name
 
     def stage(self, event: Event) -> Digest:
@@ -308,12 +309,27 @@ class SqlLedger:
         with self.database.plainly():
             self.database.check_writable()
             if self._connection is None:
+                self._recent = Recent()
                 self._connection = self.database.writer()
             connection = self._connection
+            if group.rests_on not in (None, connection):
+                raise LedgerError(
+                    f"{self.database.short}: the connection was lost, and what was seen in the "
+                    "database before may be there no more; resume"
+                )
+            contents = [  # in order, so that no two writers wait in a circle
+                (name, *group.contents[name]) for name in sorted(group.contents)
+            ]
+            runs = {run for run, *_ in group.events}
+            runs.update(other for other, _ in group.fences.values())
+            names = [bytes.fromhex(run) for run in runs]
             written = None
             try:
-                with connection.begin():
-                    written = self._fill(connection, group)
+                with self.database.writing(connection, contents, names) as writing:
+                    written, note = self._fill(writing, group)
+                    if written.rows:
+                        tree = written.frontier
+                        writing.end(tree.size, b"".join(tree.peaks), note)
             except DBAPIError:
                 if connection.invalidated:  # the next group connects anew
                     self._connection = None
@@ -326,15 +342,9 @@ class SqlLedger:
                 for name, (_, data) in group.contents.items():
                     self._recent.add(name, data)
 
-    def _fill(self, connection: sa.Connection, group: _Group) -> _Written:
-        """Do all that a group's transaction does, but for its end."""
-        new = 0
-        if (
-            group.contents
-        ):  # while others may still write; in order, so that no two wait in a circle
-            kept = [(name, *group.contents[name]) for name in sorted(group.contents)]
-            new = self.database.keep(connection, kept)
-        size, peaks = connection.exec_driver_sql(self.database.edge).one()
+    def _fill(self, writing: Writing, group: _Group) -> tuple[_Written, str | None]:
+        """Do all but the end of a group's transaction; also returns the checkpoint for that."""
+        size, peaks = writing.size, writing.peaks
         if size < self._frontier.size:
             raise LedgerError(
                 f"{self.database.short}: {size} events, where there were {self._frontier.size}; "
@@ -345,16 +355,16 @@ class SqlLedger:
             self._frontier = Frontier(size, _cut(peaks))
         frontier = self._frontier.copy()
         known = dict(self._known)
-        rows = self._rows(connection, group, frontier, known)
+        rows = self._rows(writing, group, known)
+        note = None
         if rows:
-            self.database.append(connection, rows)
-            grown = (frontier.size, b"".join(frontier.peaks))
-            connection.exec_driver_sql(self._grow, grown)
+            writing.append(rows)
+            for row in rows:
+                frontier.append(row[3])
             if self._signer is not None:
                 head = Checkpoint(self.origin, frontier.size, frontier.root())
                 note = head.signed(self._signer)
-                connection.exec_driver_sql(self._sign, (frontier.size, note))
-        return _Written(rows, new, frontier, known)
+        return _Written(rows, writing.new, frontier, known), note
 
     def _stands(self, rows: Sequence[Row]) -> bool:
         """Whether the rows of a group whose commit gave no answer were written all the same.
@@ -386,16 +396,12 @@ class SqlLedger:
                 pause = min(2 * pause, 2.0)
 
     def _rows(
-        self,
-        connection: sa.Connection,
-        group: _Group,
-        frontier: Frontier,
-        known: dict[RunId, tuple[int | None, int]],
+        self, writing: Writing, group: _Group, known: dict[RunId, tuple[int | None, int]]
     ) -> list[Row]:
         """The rows of a group's events; a run with one event out of turn is refused whole."""
         others = {other for other, _ in group.fences.values()}
         unknown = {run for run, *_ in group.events if run not in known}
-        places = self._places(connection, others | unknown)
+        places = self._places(writing, others | unknown)
         for run, (other, following) in group.fences.items():
             if places[other][1] != following:
                 group.refused[run] = Conflict(
@@ -411,9 +417,8 @@ class SqlLedger:
                     f"run {run}: event {seq} was to be written, but {following} comes next; "
                     "another process carries this run"
                 )
-        numbers = self._number(
-            connection, [run for run in known if known[run][0] is None and run not in group.refused]
-        )
+        new = [run for run in known if known[run][0] is None and run not in group.refused]
+        numbers = self._number(writing.connection, new)
         rows: list[Row] = []
         for run, seq, leaf, data in group.events:
             if run in group.refused:
@@ -423,16 +428,15 @@ class SqlLedger:
             if number is None:
                 number = numbers[run]
                 known[run] = (number, following)
-            rows.append((frontier.size, number, seq, leaf, data))
-            frontier.append(leaf)
+            rows.append((writing.size + len(rows), number, seq, leaf, data))
         return rows
 
     def _places(
-        self, connection: sa.Connection, runs: Iterable[RunId]
+        self, writing: Writing, runs: Iterable[RunId]
     ) -> dict[RunId, tuple[int | None, int]]:
         """Each run's number in this database, if it has one, and that of its next event."""
         names = {run: bytes.fromhex(run) for run in runs}
-        found = self.database.places(connection, names.values()) if names else {}
+        found = writing.places(names.values()) if names else {}
         places: dict[RunId, tuple[int | None, int]] = {}
         for run, name in names.items():
             number, last = found.get(name, (None, None))

@@ -15,8 +15,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
+import sqlalchemy as sa
+
 from audition.canonical import CanonicalError, parse
-from audition.ledger.database import LedgerError
+from audition.ledger.database import LedgerError, connect, on_server, schema
 from audition.ledger.events import EventError, parse_event
 from audition.ledger.evidence import Evidence
 from audition.ledger.store import SqlLedger, content_name
@@ -148,7 +150,7 @@ def completed(ledger: str | Path, folder: str | Path) -> Generator[Path]:
     """A copy of a ledger with what was let go put back, for as long as it is looked at.
 
     Raises:
-        LedgerError: the archive is damaged or another ledger's, or the ledger is no file.
+        LedgerError: the archive is damaged or another ledger's.
     """
     archive = Archive(folder)
     with Evidence(ledger) as evidence:
@@ -167,9 +169,10 @@ def completed(ledger: str | Path, folder: str | Path) -> Generator[Path]:
 
 
 def _copy(ledger: str | Path, path: Path) -> None:
+    if on_server(ledger):
+        _copy_from_server(ledger, path)
+        return
     source = Path(str(ledger).removeprefix("sqlite:///"))
-    if not source.is_file():
-        raise LedgerError(f"{ledger}: only a ledger in a file is completed from an archive")
     address = f"{source.absolute().as_uri()}?mode=ro"
     try:
         with (
@@ -179,6 +182,21 @@ def _copy(ledger: str | Path, path: Path) -> None:
             whole.backup(copy)
     except sqlite3.Error as error:
         raise LedgerError(f"{source}: {error}") from None
+
+
+def _copy_from_server(ledger: str | Path, path: Path) -> None:
+    """Every table as it is at one instant."""
+    SqlLedger.open(path).close()
+    there, here = connect(ledger, readonly=True), connect(path)
+    there.origin()  # there is a ledger
+    with there.plainly(), there.engine.connect() as source, here.writer() as copy, copy.begin():
+        for table in schema(there.revision).sorted_tables:
+            copy.execute(sa.delete(table))
+            with source.execute(sa.select(table).execution_options(yield_per=500)) as rows:
+                for some in rows.mappings().partitions():
+                    copy.execute(sa.insert(table), [dict(row) for row in some])
+    there.engine.dispose()
+    here.engine.dispose()
 
 
 @contextmanager
