@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from audition.ledger import Checkpoint, LedgerError, NoteError, PublicKey, read_checkpoint
-from audition.ledger.evidence import Evidence
+from audition.ledger.evidence import Evidence, Part
 from audition.ledger.note import signers
 from audition.ledger.tree import Frontier, leaf_hash
 from audition.step import Event
@@ -285,13 +285,13 @@ class Integrity:
         return Place(self._tree.size)
 
 
-def read_ahead(evidence: Evidence, most: int) -> int:
+def read_ahead(evidence: Evidence, most: int, part: Part | None = None) -> int:
     """How many events may be read ahead, at most so many and not too many bytes.
 
     Raises:
         LedgerError: the events cannot be read.
     """
-    return max(1, min(most, ROOM // max(1, evidence.longest())))
+    return max(1, min(most, ROOM // max(1, evidence.longest(part))))
 
 
 def _long(leaves: Iterable[bytes]) -> bool:

@@ -100,7 +100,7 @@ def examined(where: str | Path, origin: str, trusted: tuple[PublicKey, ...], par
         contents = Contents(evidence, findings, hashed=False)
         rows, conduct = Rows(findings), Conduct(contents, trusted, findings, origin)
         every, ended = evidence.rows(part), evidence.origin != origin
-        most = read_ahead(evidence, PAGE)
+        most = read_ahead(evidence, PAGE, part)
         if part.also is not None:
             counted = part.first <= part.also <= part.last
         while not ended:
@@ -129,18 +129,16 @@ def _parts(evidence: Evidence, jobs: int) -> list[Part] | None:
     if not isinstance(size, int) or size <= 0:
         return None
     register = evidence.number(REGISTER)
-    most, parts, first, count = size // (jobs * PARTS), list[Part](), None, 0
-    last: int | None = None
-    for number, events in evidence.runs():
+    most, parts, count = size // (jobs * PARTS), list[Part](), size
+    for number, events, start, last in evidence.runs():
         if type(number) is not int:
             return None
-        first = number if first is None else first
-        last, count = number, count + events
         if count >= most:
-            parts.append(Part(first, number, size, register))
-            first, count = None, 0
-    if first is not None and last is not None:
-        parts.append(Part(first, last, size, register))
+            parts.append(Part(number, number, start, last + 1, register))
+            count = 0
+        before, count = parts[-1], count + events
+        start, end = min(start, before.start), max(last + 1, before.end)
+        parts[-1] = Part(before.first, number, start, end, register)
     return parts
 
 
