@@ -15,9 +15,8 @@ from audition.ledger import Checkpoint, LedgerError, NoteError, PublicKey, read_
 from audition.ledger.evidence import Evidence, Part
 from audition.ledger.note import signers
 from audition.ledger.tree import Frontier, leaf_hash
-from audition.step import Event
 from audition.verify.cosigned import Cosigned
-from audition.verify.finding import Findings, Place
+from audition.verify.finding import Findings, Place, Read
 from audition.verify.rows import Rows, let_go, proper
 
 PAGE = 256
@@ -115,14 +114,14 @@ class Integrity:
         """Root of the tree of the events read so far."""
         return self._tree.root()
 
-    def pages(self, *, parsed: bool = True) -> Iterator[list[tuple[Place, Event]]]:
+    def pages(self, *, parsed: bool = True) -> Iterator[list[Read]]:
         """Check every row; give on the events that can be read, a page at a time.
 
         Args:
             parsed: whether the events are read at all; else nothing is given on, and rows that
                 agree with what is written in them are not looked at further.
         """
-        page: list[tuple[Place, Event]] = []
+        page: list[Read] = []
         for rows in self._pieces(self._evidence.rows(), page):
             if parsed:
                 page += self._rows.read(rows)

@@ -287,7 +287,7 @@ class Live:
             self._lot = lot
             self._turns.append(lot.drawn)
             here = self._case.findings.here
-            self._places.extend((here.number if here else -1, event.seq))
+            self._places.extend((here[0] if here else -1, event.seq))
             self._check_declared(lot)
         elif lot != self._lot:
             self._case.found(4, "a replacement is drawn anew; it keeps its step's draw")

@@ -109,8 +109,8 @@ def examined(where: str | Path, origin: str, trusted: tuple[PublicKey, ...], par
             mine = [row[3] for row in piece if counted or row[1] != register]
             page = rows.read(piece)
             contents.look_up(page)
-            for place, event in page:
-                conduct.take(place, event)
+            for read in page:
+                conduct.take(read)
             sound = not rows.elsewhere and {*map(type, mine)} <= {bytes}
             if findings.total or conduct.trains or not sound:
                 return Share()

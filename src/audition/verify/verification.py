@@ -222,8 +222,8 @@ def _alone(look: _Look) -> None:
     try:
         for page in look.integrity.pages():
             contents.look_up(page)
-            for place, event in page:
-                conduct.take(place, event)
+            for read in page:
+                conduct.take(read)
             look.read(look.integrity.events)
         contents.conclude()
     except LedgerError as error:
