@@ -320,7 +320,7 @@ class AuditRecorded(Body):
     @property
     def answer(self) -> Verdict | Failure:
         """Whichever of the two it is."""
-        answer = self.verdict or self.failure
+        answer = self.failure if self.verdict is None else self.verdict
         assert answer is not None
         return answer
 

@@ -19,7 +19,7 @@ from audition.verify.cosigned import Cosigned
 from audition.verify.finding import Findings, Place, Read
 from audition.verify.rows import Rows, let_go, proper
 
-PAGE = 256
+PAGE = 1024
 """Events that are given on at a time."""
 
 ROOM = 1 << 23

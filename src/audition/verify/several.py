@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import multiprocessing
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,7 +35,7 @@ from audition.verify.rows import Rows
 PAGE = 1024
 """Events examined between two looks at the contents."""
 
-PARTS = 4
+PARTS = 8
 """Parts for each process, so that none waits long for the last."""
 
 
@@ -50,10 +50,10 @@ class Share:
     redacted: dict[bytes, Place] = field(default_factory=dict[bytes, Place])
 
 
-def processes(jobs: int) -> Executor:
+def processes(more: int) -> Executor:
     """So many fresh processes, of which none has what this one has."""
     spawn = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(jobs, mp_context=spawn, initializer=seldom)
+    return ProcessPoolExecutor(more, mp_context=spawn, initializer=seldom)
 
 
 def nothing_amiss(
@@ -73,7 +73,7 @@ def nothing_amiss(
         trusted: whose signatures under verdicts count.
         integrity: makes the tree of them.
         contents: what the ledger holds beside them.
-        jobs: processes.
+        jobs: processes, this one among them.
         progress: called with events read, now and then.
     """
     try:
@@ -81,10 +81,10 @@ def nothing_amiss(
         if parts is None:
             return None
         ask = partial(examined, evidence.where, evidence.origin, trusted)
-        with processes(min(jobs, len(parts))) as pool:
-            shares = [pool.submit(ask, part) for part in parts]
+        with processes(jobs - 1) as pool:
+            shares = {pool.submit(ask, part): part for part in parts}
             try:
-                return _together(shares, parts, integrity, contents, progress)
+                return _together(shares, ask, integrity, contents, progress)
             finally:
                 for share in shares:
                     share.cancel()
@@ -143,8 +143,8 @@ def _parts(evidence: Evidence, jobs: int) -> list[Part] | None:
 
 
 def _together(
-    shares: list[Future[Share]],
-    parts: list[Part],
+    shares: dict[Future[Share], Part],
+    ask: Callable[[Part], Share],
     integrity: Integrity,
     contents: Contents,
     progress: Callable[[int], None],
@@ -152,11 +152,10 @@ def _together(
     contents.hash_all()
     if contents.amiss:
         return None
-    leaves = _leaves(integrity, parts)
+    leaves = dict(zip(shares, _leaves(integrity, list(shares.values())), strict=True))
     seen, redeemed, absent = Conducted(), 0, 0
-    for done, future in enumerate(as_completed(shares), 1):
-        share = future.result()
-        if share.leaves != leaves[shares.index(future)]:
+    for done, (future, share) in enumerate(_taken(shares, ask), 1):
+        if share.leaves != leaves[future]:
             return None
         seen.add(share.conducted)
         contents.add(share.absent, share.redacted)
@@ -167,6 +166,20 @@ def _together(
         return None
     contents.conclude()
     return None if contents.amiss else seen
+
+
+def _taken(
+    shares: dict[Future[Share], Part], ask: Callable[[Part], Share]
+) -> Iterator[tuple[Future[Share], Share]]:
+    """What every process found, this one too: from the end on it takes what none has begun."""
+    others: list[Future[Share]] = []
+    for future, part in reversed(shares.items()):
+        if future.cancel():
+            yield future, ask(part)
+        else:
+            others.append(future)
+    for future in as_completed(others):
+        yield future, future.result()
 
 
 def _leaves(integrity: Integrity, parts: list[Part]) -> list[bytes]:

@@ -128,9 +128,9 @@ def verify(
             earlier look.
         progress: called with events read and events stated, now and then.
         witnesses: whose co-signatures are asked for.
-        jobs: processes that examine runs, beside this one, where there are several; whoever asks
-            for them keeps what starts the program behind `if __name__ == "__main__"`. None: one
-            for each processor, if the ledger is long. The answer is the same.
+        jobs: processes that examine runs, this one among them; whoever asks for several keeps what
+            starts the program behind `if __name__ == "__main__"`. None: one for each processor, if
+            the ledger is long. The answer is the same.
         integrity: check no more than that nothing was altered: leaves, order, tree, checkpoints
             and contents, not how the runs were conducted.
 
