@@ -86,12 +86,14 @@ class Evidence:
     def damage(self, *, indices: bool = True) -> str | None:
         """What the database itself finds wrong with its pages, tables and indices, if anything.
 
+        It is looked for over a connection of its own, so that rows may be read meanwhile.
+
         Args:
             indices: whether they are compared with the tables; nothing rests on them where rows are
                 read in order of their numbers, and nothing is looked up.
         """
-        with self._database.plainly():
-            found = self._database.damage(self._connection, indices=indices)
+        with self._database.plainly(), self._database.engine.connect() as connection:
+            found = self._database.damage(connection, indices=indices)
         return found or self._database.strange()
 
     def rows(self, part: Part | None = None) -> Iterator[tuple[Any, Any, Any, Any, Any]]:
@@ -108,12 +110,6 @@ class Evidence:
         )
         for some in _of(query, part):
             yield from self._stream(some.order_by(events_table.c.index))
-
-    def longest(self, part: Part | None = None) -> int:
-        """Bytes of the longest event, which no page is to hold too many of."""
-        query = sa.select(sa.func.max(sa.func.length(events_table.c.data)))
-        with self._database.plainly():
-            return max(self._connection.execute(some).scalar() or 0 for some in _of(query, part))
 
     def leaves(self) -> Iterator[tuple[Any, Any, Any, Any]]:
         """Of every event: (index, number of its run here, seq, leaf), in order of index."""

@@ -11,7 +11,9 @@ from audition.ledger.tree import leaf_hash, leaf_hashes
 from audition.verify.finding import Findings, Place, Read
 
 NAMES = 10_000
-"""Runs whose names are remembered as they stand in events."""
+"""Runs whose names are remembered as they stand in events, and numbers in them."""
+
+_NUMBERS = [b"%d}" % number for number in range(NAMES)]
 
 
 class Rows:
@@ -73,7 +75,8 @@ class Rows:
                 due = self._next.get(run, 0)
                 if run not in ends:
                     ends[run] = b',"run":"%b","seq":' % run.hex().encode()
-            if seq != due or not data.endswith(ends[run] + b"%d}" % seq):
+            number = _NUMBERS[seq] if 0 <= seq < NAMES else b"%d}" % seq
+            if seq != due or not data.endswith(ends[run] + number):
                 return None
             following[run] = seq + 1
         return following

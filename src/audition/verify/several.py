@@ -19,8 +19,8 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_complet
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from audition.collecting import seldom
 from audition.ledger import PublicKey
@@ -77,11 +77,11 @@ def nothing_amiss(
         progress: called with events read, now and then.
     """
     try:
-        parts = _parts(evidence, jobs)
-        if parts is None:
-            return None
-        ask = partial(examined, evidence.where, evidence.origin, trusted)
         with processes(jobs - 1) as pool:
+            pool.submit(Share)  # what is needed for one is loaded while damage is looked for
+            if evidence.damage() is not None or (parts := _parts(evidence, jobs)) is None:
+                return None
+            ask = partial(examined, evidence.where, evidence.origin, trusted)
             shares = {pool.submit(ask, part): part for part in parts}
             try:
                 return _together(shares, ask, integrity, contents, progress)
@@ -100,12 +100,11 @@ def examined(where: str | Path, origin: str, trusted: tuple[PublicKey, ...], par
         contents = Contents(evidence, findings, hashed=False)
         rows, conduct = Rows(findings), Conduct(contents, trusted, findings, origin)
         every, ended = evidence.rows(part), evidence.origin != origin
-        most = read_ahead(evidence, PAGE, part)
         if part.also is not None:
             counted = part.first <= part.also <= part.last
         while not ended:
-            piece = list(islice(every, most))
-            ended = len(piece) < most
+            piece: list[Any] = []
+            ended = read_ahead(every, piece, PAGE) >= 0 and len(piece) < PAGE
             mine = [row[3] for row in piece if counted or row[1] != register]
             page = rows.read(piece)
             contents.look_up(page)

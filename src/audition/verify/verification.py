@@ -161,8 +161,8 @@ class _Look:
     witnesses: Witnesses
     witnessed: list[Witnessed]
     progress: Callable[[int, int], None] | None
-    damage: str | None
     jobs: int
+    damage: str | None = None
     conducted: Conducted = field(default_factory=Conducted)
 
     def __post_init__(self) -> None:
@@ -197,18 +197,18 @@ def _examined(
     with Evidence(where, ordered=False) as evidence:
         said = [(name, ask(evidence.origin)) for name, ask in asked_for.asked]  # not before it
         witnessed += [_cosigned(name, note, asked_for) for name, note in said]
-        damage = evidence.damage(indices=how is not _integrity)
-        at_hand = (evidence, keys, asked_for, witnessed, progress, damage, _jobs(evidence, jobs))
+        at_hand = (evidence, keys, asked_for, witnessed, progress, _jobs(evidence, jobs))
         look = _Look(*at_hand)
-        if damage is not None:  # what it then says may be anything
-            look.findings.add(10, f"the database is damaged: {damage}")
-        elif how is not _alone or look.jobs == 1 or not _together(look):
+        if how is not _alone or look.jobs == 1 or not _together(look):
             look = _Look(*at_hand)
             how(look)
-        if damage is None:
+        if look.damage is None:
             look.cosigned.conclude()
             for name, note in said:
                 look.cosigned.compare(name, note)
+        else:  # what it says otherwise may be anything
+            look = _Look(*at_hand, damage=look.damage)
+            look.findings.add(10, f"the database is damaged: {look.damage}")
     verification = _verification(look, how is _integrity, begun)
     seen = look.conducted
     return Examined(verification, tuple(seen.courses), tuple(seen.choices), look.findings.of_run)
@@ -216,6 +216,9 @@ def _examined(
 
 def _alone(look: _Look) -> None:
     """All of it, in order."""
+    look.damage = look.evidence.damage()
+    if look.damage is not None:
+        return
     findings, contents = look.findings, look.contents
     conduct = Conduct(contents, look.keys, findings, look.evidence.origin)
     contents.hash_all()
@@ -242,6 +245,9 @@ def _together(look: _Look) -> bool:
 
 def _integrity(look: _Look) -> None:
     """What is written, and not what it says."""
+    look.damage = look.evidence.damage(indices=False)
+    if look.damage is not None:
+        return
     look.contents.hash_all()
     for _ in look.integrity.pages(parsed=False):
         look.read(look.integrity.events)
