@@ -40,7 +40,7 @@ class Exact:
     def read(self, data: bytes) -> Event | None:
         """The event that these bytes are the canonical form of; None if one look is not enough."""
         found = self.written.fullmatch(data)
-        if found is None or b"\\" in data or not data.isascii():
+        if found is None or b"\\" in data:
             return None
         for real in found.groups(b"0"):
             if b"." in real and repr(float(real)).encode() != real:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from audition.collecting import seldom_here
 from audition.ledger import LedgerError, NoteError, PublicKey, read_checkpoint
 from audition.ledger.cosignature import cosigners
 from audition.ledger.evidence import Evidence
@@ -194,7 +195,7 @@ def _examined(
     asked_for = witnesses or Witnesses()
     witnessed = [_witnessed(Path(checkpoint), keys)] if checkpoint is not None else []
     witnessed += [_cosigned(name, note, asked_for) for name, note in asked_for.kept]
-    with Evidence(where, ordered=False) as evidence:
+    with seldom_here(), Evidence(where, ordered=False) as evidence:
         said = [(name, ask(evidence.origin)) for name, ask in asked_for.asked]  # not before it
         witnessed += [_cosigned(name, note, asked_for) for name, note in said]
         at_hand = (evidence, keys, asked_for, witnessed, progress, _jobs(evidence, jobs))
