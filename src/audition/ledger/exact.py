@@ -2,11 +2,10 @@
 
 The types read more than they write: `"1"` and `true` for a number, a null for nothing, no field for
 one that has a default. Whoever asks for exactly what was written has to write it again, which takes
-as long as reading it. Here the types' own schemas are drawn tighter instead: numbers and texts are
-what they are, a field that would be written is there, one that would be left out is not. And of the
-same schemas a pattern is made for how it would be written: which keys, in which order, with nothing
-between. What both take, the types take too, and would write as it was; what they do not take is for
-the types to judge.
+as long as reading it. Here a pattern is made of the types' own schemas for how an event is written:
+which keys, in which order, with nothing between, and each number and text as it is spelled. What
+has this form is read by the types, which would write it as it was; what has not is for the types to
+judge.
 """
 
 from __future__ import annotations
@@ -18,9 +17,6 @@ from typing import Any
 from pydantic_core import SchemaValidator
 
 from audition.step import Body, Event
-
-_SCALARS = frozenset({"bool", "float", "int", "str"})
-_PLAIN = frozenset({"enum", "literal"})
 
 _TEXT = '"(?!~)[^"]*"'
 _TRUTH = "(?:true|false)"
@@ -53,68 +49,33 @@ class Exact:
 
 def exactly(body: type[Body]) -> Exact | None:
     """A reader of events with such a body; None where one cannot be had."""
+    inner, envelope = body.__pydantic_core_schema__, Event.__pydantic_core_schema__
     try:
-        inner: Any = _tighter(body.__pydantic_core_schema__)
-        envelope: Any = _tighter(Event.__pydantic_core_schema__)
-        form = '{"at":%s,"body":%s,"kind":"%s","run":%s,"seq":%s}'
-        form %= (_WHOLE, _form(inner), re.escape(body.kind), _TEXT, _WHOLE)
+        form = rf'\{{"at":{_WHOLE},"body":{_form(inner)},"kind":"{re.escape(body.kind)}",'
     except _Unknown:
         return None
-    envelope["schema"]["fields"]["body"]["schema"] = inner
-    envelope["schema"]["extra_behavior"] = "ignore"  # its kind, which the pattern has
-    try:  # else the types' own validators would stand in for what was drawn tighter
-        values = SchemaValidator(envelope, None, _use_prebuilt=False)
+    written = re.compile(f'{form}"run":{_TEXT},"seq":{_WHOLE}}}'.encode())
+    try:  # else an event's own validator, for which a body is any, would stand in for this one
+        return Exact(written, SchemaValidator(_around(envelope, inner), None, _use_prebuilt=False))
     except TypeError:  # older libraries do not know the word
         return None
-    return Exact(re.compile(form.replace("{", r"\{", 1).encode()), values)
 
 
 class _Unknown(Exception):
     """A schema of a kind that nothing is known of here."""
 
 
-class _Nowhere:
-    """Nothing in JSON is one."""
-
-
-def _tighter(schema: Any) -> Any:
-    """The same schema, drawn tighter."""
-    kind = schema["type"]
-    if kind == "definitions":  # what they define is of a kind that nothing is known of
-        return _tighter(schema["schema"])
-    if kind in _SCALARS:
-        return {**schema, "strict": True}
-    if kind in _PLAIN:
-        return {key: value for key, value in schema.items() if key != "ref"}
-    if kind in ("model", "function-after"):
-        kept = {key: value for key, value in schema.items() if key != "ref"}
-        return {**kept, "schema": _tighter(schema["schema"])}
-    if kind == "tuple":
-        return {**schema, "items_schema": [_tighter(one) for one in schema["items_schema"]]}
-    if kind == "model-fields":
-        fields = {
-            name: {**field, "schema": _field(field["schema"])}
-            for name, field in schema["fields"].items()
-        }
-        return {**schema, "fields": fields}
-    raise _Unknown(kind)
-
-
-def _field(schema: Any) -> Any:
-    """The schema of a field: there if it would be written, and never a null."""
-    if schema["type"] != "default":
-        return _tighter(schema)
-    if schema.get("default", _Nowhere) is not None:
-        return _tighter(schema["schema"])
-    try:
-        inner = _tighter(schema["schema"]["schema"])  # of a nullable
-    except _Unknown:
-        inner = {"type": "is-instance", "cls": _Nowhere}
-    return {**schema, "schema": inner}
+def _around(envelope: Any, body: Any) -> Any:
+    """The schema of an event with such a body, and with its kind, which the pattern has."""
+    if body["type"] == "definitions":
+        return {**body, "schema": _around(envelope, body["schema"])}
+    of_event = envelope["schema"]
+    fields = of_event["fields"] | {"body": {**of_event["fields"]["body"], "schema": body}}
+    return {**envelope, "schema": {**of_event, "fields": fields, "extra_behavior": "ignore"}}
 
 
 def _form(schema: Any) -> str:
-    """How values of a schema that was drawn tighter are written."""
+    """How the values of a type are written."""
     match schema["type"]:
         case "str":
             return _TEXT
@@ -126,24 +87,27 @@ def _form(schema: Any) -> str:
             return _REAL
         case "enum" | "literal" if _texts(schema):
             return _TEXT
-        case "model" | "function-after":
+        case "model" | "function-after" | "definitions":
             return _form(schema["schema"])
         case "tuple" if _REAL not in (item := _form(schema["items_schema"][0])):
             return rf"\[(?:{item}(?:,{item})*)?\]"
         case "model-fields":
             fields = sorted(schema["fields"].items())
-            return r"\{%s\}" % "".join(_pair(name, field["schema"]) for name, field in fields)
+            return r"\{" + "".join(_pair(name, one["schema"]) for name, one in fields) + r"\}"
         case kind:
             raise _Unknown(kind)
 
 
 def _pair(name: str, schema: Any) -> str:
     """How a field is written, after a comma unless it is the first of those that are there."""
+    pair = rf'(?:(?<=\{{)|,)"{name}":'
     if schema["type"] != "default":
-        return rf'(?:(?<=\{{)|,)"{name}":{_form(schema)}'
+        return pair + _form(schema)
+    if schema.get("default", ...) is not None:  # it is written all the same
+        return pair + _form(schema["schema"])
     try:
-        return rf'(?:(?:(?<=\{{)|,)"{name}":{_form(schema["schema"])})?'
-    except _Unknown:  # it is left out
+        return f"(?:{pair}{_form(schema['schema']['schema'])})?"  # never as a null
+    except _Unknown:  # what has it is not read here
         return ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 
 from audition.ledger.events import (
     ActFinished,
@@ -47,7 +47,7 @@ def _candidates(body: CandidatesSealed) -> Iterator[Digest | None]:
 
 
 def _fields(*fields: str) -> Callable[[Any], Iterable[Digest | None]]:
-    get = attrgetter(*fields)
+    get = cast("Callable[[Any], Any]", attrgetter(*fields))
     return get if len(fields) > 1 else lambda body: (get(body),)
 
 

@@ -146,9 +146,9 @@ class Live:
         if isinstance(body, RunResumed):
             self._resume(body)
             return
-        if self._signed.people and self._signed.withdraws(self._step, event):
-            if self._due in (Due.TICKET, Due.START):
-                self._decision, self._due = None, Due.DECISION  # what rested on it is undecided
+        fallen = self._signed.people and self._signed.withdraws(self._step, event)
+        if fallen and self._due in (Due.TICKET, Due.START):
+            self._decision, self._due = None, Due.DECISION  # what rested on it is undecided again
         taking = _TAKES.get(type(body))
         if taking is None or self._due not in _MAY[body.kind]:
             self._misplaced(body)
