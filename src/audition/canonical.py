@@ -128,20 +128,6 @@ def parse(data: bytes) -> Any:
     return value
 
 
-def glance(data: bytes) -> Any:
-    """As `parse`, where one look is enough, however deep; None where it is not, whatever it says.
-
-    Without a tag, a null, an exponent, a whole float and beyond ASCII there is one way to write.
-    """
-    if b"~" in data or not data.isascii() or _unsure(data):
-        return None
-    try:
-        value = orjson.loads(data)
-        return value if orjson.dumps(value, option=_FAST) == data else None
-    except (orjson.JSONDecodeError, TypeError):  # not JSON, or an integer beyond MAX_SAFE
-        return None
-
-
 def loads(data: bytes) -> Any:
     """As `parse`, for bytes whose digest was already compared: the form is taken on trust."""
     if _depth(data) > MAX_DEPTH:
@@ -199,17 +185,6 @@ def _numbers(out: bytes) -> bytes | None:
             out = out[:point] + out[point + 2 :]
         point = out.find(b".0", point)
     return out
-
-
-def _unsure(out: bytes) -> bool:
-    """Whether a null, a whole float or an exponent may stand in it."""
-    return (
-        (b"." in out and b".0" in out)
-        or b"null" in out
-        or (b"-" in out and b"e-" in out)
-        or (b"+" in out and b"e+" in out)
-        or _UNSIGNED
-    )
 
 
 def _as_written(out: bytes) -> bytes | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -11,6 +12,7 @@ from test_forgery import EDITS, Forge, forge, recompute, saved_checkpoint
 
 import handmade
 from audition.verify import rows, verify
+from audition.verify.integrity import read_ahead
 
 TRUSTED = [handmade.KEY.public]
 
@@ -79,3 +81,10 @@ def test_conduct_is_not_judged(ledger_path: Path) -> None:
     recompute(ledger_path, key=handmade.KEY)
     assert verify(ledger_path, TRUSTED, integrity=True).ok
     assert not verify(ledger_path, TRUSTED).ok
+
+
+def test_no_more_is_read_ahead_than_there_is_room_for() -> None:
+    rows, piece = iter([(number, bytes(1000)) for number in range(100)]), list[Any]()
+    assert read_ahead(rows, piece, 50, 10_000) < 0 and len(piece) == 10
+    assert read_ahead(rows, piece, 5, 10_000) > 0 and len(piece) == 15
+    assert next(rows)[0] == 15

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -18,6 +18,8 @@ from test_sign_offs import examined as signed_off
 from test_sign_offs import revoked_before_it_was_used, revoked_here_alone
 
 import handmade
+from audition.canonical import digest_value
+from audition.ledger.events import RunOpened
 from audition.ledger.evidence import Evidence
 from audition.verify import Verification, several, verification, verify
 from signed import ORIGIN, Desk, signed_run
@@ -207,6 +209,47 @@ def test_a_run_that_trains_is_for_one_process(tmp_path: Path) -> None:
     path = training.write(tmp_path / "l.db", pen)
     found = verify(path, TRUSTED, jobs=JOBS)
     assert found.ok and found.batches and _same(found, verify(path, TRUSTED))
+
+
+def test_a_rule_committed_to_after_a_sibling_is_found_by_several(tmp_path: Path) -> None:
+    """Runs of one plan stand against each other; apart, each of these is sound."""
+    import bandit
+    import forge as training
+
+    sibling = training.trained(bandit.plan(seeds=(0,)))
+    opened = sibling.body("run.opened")
+    late = training.Memory(training.run(2))
+    late.log(
+        RunOpened(
+            mode="simulated",
+            project=opened.project,
+            goal=opened.training.plan,
+            thinker="lottery",
+            auditors=(),
+            gate={},
+            restrictions=digest_value([]),
+            secret=opened.secret,
+        )
+    )
+    path = training.write(tmp_path / "l.db", sibling, late)
+    found = verify(path, TRUSTED, jobs=JOBS)
+    says = "a rule of selection is committed to after the first sibling has begun"
+    assert [one.says for one in found.findings] == [says]
+    assert _same(found, verify(path, TRUSTED))
+
+
+def test_this_process_takes_parts_that_no_other_has_begun(whole: Path) -> None:
+    """With nobody beside it, all of them."""
+
+    class Nobody(ThreadPoolExecutor):
+        def submit(self, *_: Any, **__: Any) -> Any:
+            return Future[Any]()
+
+    with (
+        mock.patch.object(several, "processes", Nobody),
+        mock.patch.object(verification, "_alone", side_effect=AssertionError("alone")),
+    ):
+        assert verify(whole, TRUSTED, jobs=JOBS).ok
 
 
 def _byte(data: st.DataObject) -> Forge:

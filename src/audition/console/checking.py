@@ -125,7 +125,6 @@ def verify(
 
     An archive of one is checked in the same way, apart from any ledger.
     """
-    from audition.collecting import seldom_here
     from audition.console.archiving import standing_in
     from audition.console.keys import trusted
     from audition.console.witnessing import witnesses
@@ -148,7 +147,7 @@ def verify(
             raise Stop(f"{keep}: it is there already; name a new file, or leave --checkpoint out")
         checkpoint = keep
     bar_of = progress_bar("verifying", 1000)
-    with standing_in(ledger, archive) as whole, bar_of as bar, seldom_here():
+    with standing_in(ledger, archive) as whole, bar_of as bar:
         found = check(
             whole,
             trusted=trusted(key),

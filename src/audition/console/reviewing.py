@@ -126,7 +126,7 @@ def review(
         tasks = findings(opened, runs)
         cpu = asdict(done.spent) | {"findings": time.process_time() - mark}
         mark = time.process_time()
-        with progress_bar("verifying", opened.size) as bar, seldom_here():
+        with progress_bar("verifying", opened.size) as bar:
             sound = verify(ledger, trusted=trusted(), progress=lambda now, of: bar(now))
         cpu["verifying"] = time.process_time() - mark
         report = _report(opened, records, auditors, tasks, runs, seconds, done)

@@ -7,7 +7,7 @@ down to the last byte.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -34,10 +34,11 @@ class Part:
 
     first: int
     last: int
-    below: int
-    """Their events of a smaller index."""
+    start: int
+    end: int
+    """Where their events stand, start ≤ index < end."""
     also: int | None = None
-    """One more run."""
+    """One more run, as far as it goes before the end."""
 
 
 _TOGETHER = 8 << 20
@@ -85,12 +86,14 @@ class Evidence:
     def damage(self, *, indices: bool = True) -> str | None:
         """What the database itself finds wrong with its pages, tables and indices, if anything.
 
+        It is looked for over a connection of its own, so that rows may be read meanwhile.
+
         Args:
             indices: whether they are compared with the tables; nothing rests on them where rows are
                 read in order of their numbers, and nothing is looked up.
         """
-        with self._database.plainly():
-            found = self._database.damage(self._connection, indices=indices)
+        with self._database.plainly(), self._database.engine.connect() as connection:
+            found = self._database.damage(connection, indices=indices)
         return found or self._database.strange()
 
     def rows(self, part: Part | None = None) -> Iterator[tuple[Any, Any, Any, Any, Any]]:
@@ -105,18 +108,8 @@ class Evidence:
         query = _raw(*columns).join_from(
             events_table, runs_table, runs_table.c.id == events_table.c.run, isouter=True
         )
-        if part is not None:
-            number = events_table.c.run
-            mine = number.between(part.first, part.last)
-            query = query.where(mine if part.also is None else mine | (number == part.also))
-            query = query.where(events_table.c.index < part.below)
-        return self._stream(query.order_by(events_table.c.index))
-
-    def longest(self) -> int:
-        """Bytes of the longest event, which no page is to hold too many of."""
-        query = sa.select(sa.func.max(sa.func.length(events_table.c.data)))
-        with self._database.plainly():
-            return self._connection.execute(query).scalar() or 0
+        for some in _of(query, part):
+            yield from self._stream(some.order_by(events_table.c.index))
 
     def leaves(self) -> Iterator[tuple[Any, Any, Any, Any]]:
         """Of every event: (index, number of its run here, seq, leaf), in order of index."""
@@ -124,10 +117,10 @@ class Evidence:
         query = _raw(columns.index, columns.run, columns.seq, columns.leaf)
         return self._stream(query.order_by(columns.index))
 
-    def runs(self) -> Iterator[tuple[Any, Any]]:
-        """Of every run: (its number here, how many events), in order of number."""
-        run = events_table.c.run
-        query = _raw(run, sa.func.count()).group_by(run)
+    def runs(self) -> Iterator[tuple[Any, Any, Any, Any]]:
+        """Of every run: (its number here, how many events, first and last index), by number."""
+        run, index = events_table.c.run, events_table.c.index
+        query = _raw(run, sa.func.count(), sa.func.min(index), sa.func.max(index)).group_by(run)
         yield from self._stream(query.order_by(run))
 
     def number(self, run: RunId) -> int | None:
@@ -153,22 +146,18 @@ class Evidence:
 
     def held(self, names: Collection[bytes]) -> dict[bytes, bool]:
         """Which of these contents have a row, and whether their data is still there."""
-        column = contents_table.c.digest
-        query = _raw(column, contents_table.c.data.is_not(None))
         return {
             name: bool(there)
             for some in _slices(names)
-            for name, there in self._stream(query.where(column.in_(some)))
+            for name, there in self._stream(_HELD, some)
         }
 
     def get(self, names: Collection[bytes]) -> Iterator[tuple[bytes, Any, Any]]:
         """These contents, as far as they have a row: (name, salt, data), in order of name."""
-        column = contents_table.c.digest
-        query = _raw(column, contents_table.c.salt, contents_table.c.data).order_by(column)
+        among = contents_table.c.digest.in_
         for some in _slices(sorted(names)):
-            among = column.in_(some)
-            for few in (some,) if self._database.page is None else self._light(among):
-                yield from self._stream(query.where(column.in_(few)))
+            for few in (some,) if self._database.page is None else self._light(among(some)):
+                yield from self._stream(_GET, few)
 
     def _light(self, among: sa.ColumnElement[bool]) -> Iterator[list[bytes]]:
         """The names of contents, in order, as many at a time as may be in memory together."""
@@ -190,15 +179,16 @@ class Evidence:
         query = _raw(index, events_table.c.leaf, events_table.c.data)
         yield from self._stream(query.where(index >= start, index < end).order_by(index))
 
-    def _stream(self, query: sa.Select[Any]) -> Iterator[Any]:
+    def _stream(self, query: sa.Select[Any], names: Sequence[bytes] = ()) -> Iterator[Any]:
         """Row by row: a page of rows could be a page of the largest contents."""
+        asked = {"names": names} if names else None
         if page := self._database.page:
             query = query.execution_options(yield_per=page)
-            with self._database.plainly(), self._connection.execute(query) as rows:
+            with self._database.plainly(), self._connection.execute(query, asked) as rows:
                 yield from rows
             return
         with self._database.plainly():
-            found: Any = self._connection.execute(query)
+            found: Any = self._connection.execute(query, asked)
             try:
                 yield from chain(found.cursor)  # the driver's own: nothing is converted between
             except sqlite3.Error as error:
@@ -211,8 +201,27 @@ def _raw(*columns: Any) -> sa.Select[Any]:
     return sa.select(*raw)  # type: ignore[return-value]  # of a number of columns left open
 
 
+def _of(query: sa.Select[Any], part: Part | None) -> list[sa.Select[Any]]:
+    """The same of a part alone, one query after the other; each goes through no more than it."""
+    if part is None:
+        return [query]
+    index, run = events_table.c.index, events_table.c.run
+    mine = run.between(part.first, part.last)
+    here = query.where(index >= part.start, index < part.end)
+    if part.also is None:
+        return [here.where(mine)]
+    also = run == part.also
+    return [query.where(also, index < part.start), here.where(mine | also)]
+
+
 def _slices(names: Collection[bytes]) -> Iterator[list[bytes]]:
     """As many at a time as one query takes."""
     every = list(names)
     for start in range(0, len(every), 500):
         yield every[start : start + 500]
+
+
+_NAME = contents_table.c.digest
+_NAMED = _NAME.in_(sa.bindparam("names", expanding=True, type_=NullType()))
+_HELD = _raw(_NAME, contents_table.c.data.is_not(None)).where(_NAMED)
+_GET = _raw(_NAME, contents_table.c.salt, contents_table.c.data).where(_NAMED).order_by(_NAME)

@@ -1,39 +1,62 @@
-"""A validator of events that takes nothing but what this version would write.
+"""A reader of events that takes nothing but what this version would write.
 
 The types read more than they write: `"1"` and `true` for a number, a null for nothing, no field for
 one that has a default. Whoever asks for exactly what was written has to write it again, which takes
-as long as reading it. Here the types' own schemas are drawn tighter instead: numbers and texts are
-what they are, a field that would be written is there, one that would be left out is not. What these
-validators take, the types take too, and would write as it was; what they do not take is for the
-types to judge.
+as long as reading it. Here a pattern is made of the types' own schemas for how an event is written:
+which keys, in which order, with nothing between, and each number and text as it is spelled. What
+has this form is read by the types, which would write it as it was; what has not is for the types to
+judge.
 """
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import SchemaValidator
 
 from audition.step import Body, Event
 
-_SCALARS = frozenset({"bool", "float", "int", "str"})
-_PLAIN = frozenset({"enum", "literal"})
+_TEXT = '"(?!~)[^"]*"'
+_TRUTH = "(?:true|false)"
+_WHOLE = "(?:0|-?[1-9][0-9]{0,14}|-?[1-8][0-9]{15})"  # what every reader of JSON keeps exactly
+_REAL = r"((?:0|[1-9][0-9]{0,14})(?:\.[0-9]{0,19}[1-9])?)"  # to be compared with the shortest
 
 
-def exactly(body: type[Body]) -> SchemaValidator | None:
-    """A validator of events with such a body; None where one cannot be had.
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """Reads the events of one kind."""
 
-    It takes the fields of an event without its kind, as they stand in canonical JSON that holds no
-    tag: one that it takes is parsed from these bytes, and from no others.
-    """
+    written: re.Pattern[bytes]
+    """How they are written, as far as nothing in a text is escaped; its groups are real numbers."""
+    values: SchemaValidator
+    """What they say."""
+
+    def read(self, data: bytes) -> Event | None:
+        """The event that these bytes are the canonical form of; None if one look is not enough."""
+        found = self.written.fullmatch(data)
+        if found is None or b"\\" in data:
+            return None
+        for real in found.groups(b"0"):
+            if b"." in real and repr(float(real)).encode() != real:
+                return None
+        try:
+            return self.values.validate_json(data)
+        except ValueError:
+            return None
+
+
+def exactly(body: type[Body]) -> Exact | None:
+    """A reader of events with such a body; None where one cannot be had."""
+    inner, envelope = body.__pydantic_core_schema__, Event.__pydantic_core_schema__
     try:
-        inner: Any = _tighter(body.__pydantic_core_schema__)
-        envelope: Any = _tighter(Event.__pydantic_core_schema__)
+        form = rf'\{{"at":{_WHOLE},"body":{_form(inner)},"kind":"{re.escape(body.kind)}",'
     except _Unknown:
         return None
-    envelope["schema"]["fields"]["body"]["schema"] = inner
-    try:  # else the types' own validators would stand in for what was drawn tighter
-        return SchemaValidator(envelope, None, _use_prebuilt=False)
+    written = re.compile(f'{form}"run":{_TEXT},"seq":{_WHOLE}}}'.encode())
+    try:  # else an event's own validator, for which a body is any, would stand in for this one
+        return Exact(written, SchemaValidator(_around(envelope, inner), None, _use_prebuilt=False))
     except TypeError:  # older libraries do not know the word
         return None
 
@@ -42,41 +65,52 @@ class _Unknown(Exception):
     """A schema of a kind that nothing is known of here."""
 
 
-class _Nowhere:
-    """Nothing in JSON is one."""
+def _around(envelope: Any, body: Any) -> Any:
+    """The schema of an event with such a body, and with its kind, which the pattern has."""
+    if body["type"] == "definitions":
+        return {**body, "schema": _around(envelope, body["schema"])}
+    of_event = envelope["schema"]
+    fields = of_event["fields"] | {"body": {**of_event["fields"]["body"], "schema": body}}
+    return {**envelope, "schema": {**of_event, "fields": fields, "extra_behavior": "ignore"}}
 
 
-def _tighter(schema: Any) -> Any:
-    """The same schema, drawn tighter."""
-    kind = schema["type"]
-    if kind == "definitions":  # what they define is of a kind that nothing is known of
-        return _tighter(schema["schema"])
-    if kind in _SCALARS:
-        return {**schema, "strict": True}
-    if kind in _PLAIN:
-        return {key: value for key, value in schema.items() if key != "ref"}
-    if kind in ("model", "function-after"):
-        kept = {key: value for key, value in schema.items() if key != "ref"}
-        return {**kept, "schema": _tighter(schema["schema"])}
-    if kind == "tuple":
-        return {**schema, "items_schema": [_tighter(one) for one in schema["items_schema"]]}
-    if kind == "model-fields":
-        fields = {
-            name: {**field, "schema": _field(field["schema"])}
-            for name, field in schema["fields"].items()
-        }
-        return {**schema, "fields": fields}
-    raise _Unknown(kind)
+def _form(schema: Any) -> str:
+    """How the values of a type are written."""
+    match schema["type"]:
+        case "str":
+            return _TEXT
+        case "bool":
+            return _TRUTH
+        case "int":
+            return _WHOLE
+        case "float":
+            return _REAL
+        case "enum" | "literal" if _texts(schema):
+            return _TEXT
+        case "model" | "function-after" | "definitions":
+            return _form(schema["schema"])
+        case "tuple" if _REAL not in (item := _form(schema["items_schema"][0])):
+            return rf"\[(?:{item}(?:,{item})*)?\]"
+        case "model-fields":
+            fields = sorted(schema["fields"].items())
+            return r"\{" + "".join(_pair(name, one["schema"]) for name, one in fields) + r"\}"
+        case kind:
+            raise _Unknown(kind)
 
 
-def _field(schema: Any) -> Any:
-    """The schema of a field: there if it would be written, and never a null."""
+def _pair(name: str, schema: Any) -> str:
+    """How a field is written, after a comma unless it is the first of those that are there."""
+    pair = rf'(?:(?<=\{{)|,)"{name}":'
     if schema["type"] != "default":
-        return _tighter(schema)
-    if schema.get("default", _Nowhere) is not None:
-        return _tighter(schema["schema"])
+        return pair + _form(schema)
+    if schema.get("default", ...) is not None:  # it is written all the same
+        return pair + _form(schema["schema"])
     try:
-        inner = _tighter(schema["schema"]["schema"])  # of a nullable
-    except _Unknown:
-        inner = {"type": "is-instance", "cls": _Nowhere}
-    return {**schema, "schema": inner}
+        return f"(?:{pair}{_form(schema['schema']['schema'])})?"  # never as a null
+    except _Unknown:  # what has it is not read here
+        return ""
+
+
+def _texts(schema: Any) -> bool:
+    listed = schema["expected"] if schema["type"] == "literal" else schema["members"]
+    return all(isinstance(one, str) for one in listed)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
+from typing import Any, cast
 
 from audition.ledger.events import (
-    BODIES,
     ActFinished,
     ActInDoubt,
     ActRecorded,
@@ -28,54 +29,45 @@ from audition.ledger.events import (
 from audition.step import Body, Digest
 
 
-def names(body: Body) -> Iterator[Digest]:
+def names(body: Body) -> Sequence[Digest]:
     """The contents that an event names, in order."""
-    match body:
-        case RunOpened():
-            yield body.goal
-            yield from body.tools
-            plan = body.training.plan if body.training else None
-            found = (body.box, body.confinement, plan)
-        case CandidatesSealed():
-            found = (
-                digest
-                for one in (*body.candidates, *body.missing)
-                for digest in (
-                    one.proposal if isinstance(one, Candidate) else None,
-                    one.content,
-                    one.calls,
-                    one.exchanges,
-                )
-            )
-        case AuditRecorded():
-            found = (body.answer.said,)
-        case _:
-            found = (getattr(body, field) for field in NAMING.get(type(body), ()))
-    yield from (digest for digest in found if digest is not None)
+    naming = _NAMING.get(type(body))
+    return () if naming is None else [one for one in naming(body) if one is not None]
 
 
-NAMING: dict[type[Body], tuple[str, ...]] = {
-    RunResumed: ("confinement",),
-    RunSaved: ("savepoint",),
-    PlantSealed: ("leaves",),
-    TranscriptRecorded: ("content",),
-    StepThought: ("content", "calls", "exchanges", "state"),
-    ThoughtFailed: ("content", "calls", "exchanges"),
-    StepProposed: ("proposal",),
-    ActFinished: ("outcome",),
-    ActInDoubt: ("outcome",),
-    ActRecorded: ("outcome",),
-    ActSettled: ("outcome",),
-    BatchSealed: ("data",),
-    ThinkerUpdated: ("weights",),
-    RunClosed: ("answer", "labels"),
+def _opening(body: RunOpened) -> Iterator[Digest | None]:
+    yield body.goal
+    yield from body.tools
+    yield from (body.box, body.confinement, body.training.plan if body.training else None)
+
+
+def _candidates(body: CandidatesSealed) -> Iterator[Digest | None]:
+    for one in (*body.candidates, *body.missing):
+        yield one.proposal if isinstance(one, Candidate) else None
+        yield from (one.content, one.calls, one.exchanges)
+
+
+def _fields(*fields: str) -> Callable[[Any], Iterable[Digest | None]]:
+    get = cast("Callable[[Any], Any]", attrgetter(*fields))
+    return get if len(fields) > 1 else lambda body: (get(body),)
+
+
+_NAMING: dict[type[Body], Callable[[Any], Iterable[Digest | None]]] = {
+    RunOpened: _opening,
+    RunResumed: _fields("confinement"),
+    RunSaved: _fields("savepoint"),
+    PlantSealed: _fields("leaves"),
+    TranscriptRecorded: _fields("content"),
+    StepThought: _fields("content", "calls", "exchanges", "state"),
+    ThoughtFailed: _fields("content", "calls", "exchanges"),
+    StepProposed: _fields("proposal"),
+    CandidatesSealed: _candidates,
+    AuditRecorded: _fields("answer.said"),
+    ActFinished: _fields("outcome"),
+    ActInDoubt: _fields("outcome"),
+    ActRecorded: _fields("outcome"),
+    ActSettled: _fields("outcome"),
+    BatchSealed: _fields("data"),
+    ThinkerUpdated: _fields("weights"),
+    RunClosed: _fields("answer", "labels"),
 }
-"""The fields that name contents, of events where these are all."""
-
-NAMELESS = frozenset(BODIES.values()) - {
-    RunOpened,
-    CandidatesSealed,
-    AuditRecorded,
-    *NAMING,
-}
-"""Kinds of events that name no content."""

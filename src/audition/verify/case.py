@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 
 from audition.canonical import digest_value
 from audition.gate import signers
@@ -34,6 +35,12 @@ from audition.verify.finding import Findings
 
 RESTRICTIONS = 10_000
 """Restrictions of one run that are held in memory; no honest run has so many."""
+
+_BINDS = (
+    *("run", "turn", "attempt", "place", "goal", "proposal"),
+    *("thought", "box", "restrictions", "reviewers", "history", "by"),
+)
+_BOUND = attrgetter(*_BINDS)
 
 _HIDDEN_FROM_TEACHERS = {Evidence.THOUGHT, Evidence.INTERNALS, Evidence.OUTCOME}
 
@@ -219,22 +226,15 @@ class Case:
         """The moment binds exactly this run, this step and what it is judged under."""
         moment = body.moment
         step.moment, step.sealed = moment, digest_of(moment)
-        for field_, due in (
-            ("run", self.run),
-            ("turn", step.turn),
-            ("attempt", step.attempt),
-            ("place", step.place),
-            ("goal", self.opened.goal),
-            ("proposal", step.proposal),
-            ("thought", step.thought),
-            ("box", step.box),
-            ("restrictions", self.opened.restrictions),
-            ("reviewers", self.reviewers),
-            ("history", self.history),
-            ("by", step.by),
-        ):
-            if getattr(moment, field_) != due:
-                self.found(2, f"the moment's {field_} is not that of the run at this step")
+        due = (
+            *(self.run, step.turn, step.attempt, step.place, self.opened.goal, step.proposal),
+            *(step.thought, step.box, self.opened.restrictions, self.reviewers, self.history),
+            step.by,
+        )
+        if (said := _BOUND(moment)) != due:
+            for field_, one, other in zip(_BINDS, said, due, strict=True):
+                if one != other:
+                    self.found(2, f"the moment's {field_} is not that of the run at this step")
         if moment.tool is None:
             return
         if moment.tool not in self.opened.tools:
@@ -254,21 +254,22 @@ class Case:
     def answered(self, step: Step, body: AuditRecorded, at: Micros) -> None:
         """One answer of each declared auditor, in its role, from what it may see."""
         answer = body.answer
+        name = answer.auditor
         if answer.moment != step.sealed:
             raise Disorder(4, "a verdict on another moment than the one under judgement")
-        card = self.cards.get(answer.auditor)
+        card = self.cards.get(name)
         if card is None:
-            self.found(5, f"auditor {answer.auditor} was not declared")
+            self.found(5, f"auditor {name} was not declared")
             return
         if isinstance(answer, Verdict):
             self.check_verdict(answer, card)
-        deadline = step.asked.get(answer.auditor)
-        if isinstance(answer, Verdict) and deadline is not None and at > deadline:
-            return  # what comes after its deadline is not heard
-        if isinstance(answer, Verdict) and answer.auditor in step.overdue:
-            self.found(5, f"the clock went back: {answer.auditor} answers after its deadline")
-        if any(answer.auditor == other.auditor for other in step.answers):
-            self.found(5, f"auditor {answer.auditor} answers twice about one moment")
+            deadline = step.asked.get(name)
+            if deadline is not None and at > deadline:
+                return  # what comes after its deadline is not heard
+            if name in step.overdue:
+                self.found(5, f"the clock went back: {name} answers after its deadline")
+        if name in [other.auditor for other in step.answers]:
+            self.found(5, f"auditor {name} answers twice about one moment")
         else:
             step.answers.append(answer)
 
@@ -281,7 +282,7 @@ class Case:
         """A verdict in the role and from the evidence that were declared, and its signature."""
         if verdict.role is not card.role:
             self.found(5, f"auditor {card.name} was declared a {card.role}")
-        if not set(verdict.saw) <= set(card.sees):
+        if verdict.saw != card.sees and not set(verdict.saw) <= set(card.sees):
             self.found(5, f"auditor {card.name} was shown more than it declared")
         if verdict.trained_from != card.trained_from:
             self.found(8, f"auditor {card.name} judges by other weights than it declared")

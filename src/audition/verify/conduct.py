@@ -15,7 +15,7 @@ from audition.step import Event
 from audition.verify.case import Case, Disorder, Tally
 from audition.verify.choice import Choice
 from audition.verify.contents import Contents
-from audition.verify.finding import Findings, Place
+from audition.verify.finding import Findings, Read, place_of
 from audition.verify.live import Live
 from audition.verify.recorded import Recorded
 from audition.verify.signoff import Enrolled
@@ -76,9 +76,10 @@ class Conduct:
         self._seen = Conducted()
         self._enrolled = Enrolled(origin, self._keys, findings, self._seen.tally)
 
-    def take(self, place: Place, event: Event) -> None:
+    def take(self, read: Read) -> None:
         """Examine the next event of the ledger."""
-        self._findings.here = place
+        self._findings.here = read
+        event = read[1]
         rules = self._runs.get(event.run)
         if rules is not None and type(event.body) not in _OF_THE_LEDGER:
             try:
@@ -87,7 +88,7 @@ class Conduct:
                 self._lose(event.run, disorder)
             return
         if isinstance(event.body, ContentRedacted):
-            self._contents.redacted.setdefault(bytes.fromhex(event.body.content), place)
+            self._contents.redacted.setdefault(bytes.fromhex(event.body.content), place_of(read))
             return
         if event.run == REGISTER:
             self._enrolled.take(event.body)

@@ -10,9 +10,9 @@ from audition.canonical import loads
 from audition.ledger import LedgerError, content_name
 from audition.ledger.events import ActFinished, StepProposed
 from audition.ledger.evidence import Evidence
-from audition.ledger.naming import NAMELESS, NAMING, names
-from audition.step import Act, Ask, Digest, Event, Proposal, parse_proposal
-from audition.verify.finding import Findings, Place
+from audition.ledger.naming import names
+from audition.step import Act, Ask, Digest, Proposal, parse_proposal
+from audition.verify.finding import Findings, Place, Read, place_of
 
 NAMED = 100_000
 """Absent contents for which the first event that names them is remembered."""
@@ -65,24 +65,20 @@ class Contents:
         self._altered = dict(sorted(self._altered.items()))
         self.amiss = self.amiss or bool(self._altered)
 
-    def look_up(self, page: Sequence[tuple[Place, Event]]) -> None:
+    def look_up(self, page: Sequence[Read]) -> None:
         """Find what a page of events names."""
-        named: dict[bytes, Place] = {}
+        named: dict[bytes, Read] = {}
         proposals: set[bytes] = set()
         outcomes: set[bytes] = set()
-        for place, event in page:
-            body = event.body
-            if type(body) in NAMELESS:
-                continue
-            fields = NAMING.get(type(body))
-            found = names(body) if fields is None else [getattr(body, field) for field in fields]
-            for digest in found:
-                if digest is not None:
-                    named.setdefault(bytes.fromhex(digest), place)
-            if isinstance(body, StepProposed):
-                proposals.add(bytes.fromhex(body.proposal))
-            elif isinstance(body, ActFinished):
-                outcomes.add(bytes.fromhex(body.outcome))
+        for read in page:
+            body = read[1].body
+            for digest in names(body):
+                name = bytes.fromhex(digest)
+                named.setdefault(name, read)
+                if type(body) is StepProposed:
+                    proposals.add(name)
+                elif type(body) is ActFinished:
+                    outcomes.add(name)
         shown = proposals | outcomes
         held = self._evidence.held(named.keys() - shown)
         self._proposed, self._statuses = {}, {}
@@ -92,11 +88,11 @@ class Contents:
                 self._propose(name.hex(), data)
             if isinstance(data, bytes) and name in outcomes:
                 self._statuses[name.hex()] = _field(data, "status")
-        for name, place in named.items():
+        for name, read in named.items():
             if name in self._altered:
-                self._found(10, f"{_short(name)} {self._altered.pop(name)}", at=place)
+                self._found(10, f"{_short(name)} {self._altered.pop(name)}", at=place_of(read))
             elif not held.get(name) and len(self._absent) < NAMED:
-                self._absent.setdefault(name, place)
+                self._absent.setdefault(name, place_of(read))
 
     def kind(self, proposal: Digest) -> str | None:
         """The kind of a proposal on this page; empty if it is no proposal, None if it is gone."""

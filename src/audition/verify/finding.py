@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from audition.plain import shown
-from audition.step import Frozen
+from audition.step import Event, Frozen
 
 KEPT = 100
 """Findings that are kept; further ones are counted."""
@@ -21,6 +21,10 @@ class Place(NamedTuple):
     run: str | None = None
     seq: int | None = None
     kind: str | None = None
+
+
+Read = tuple[int, Event]
+"""An event that was read, after its index in the ledger."""
 
 
 class Finding(Frozen):
@@ -60,14 +64,14 @@ class Findings:
         self.total = 0
         self.first: Finding | None = None
         """That about the earliest event."""
-        self.here: Place | None = None
+        self.here: Place | Read | None = None
         """The event under examination."""
 
     def add(
         self, guarantee: int, says: str, *, at: Place | None = None, until: int | None = None
     ) -> None:
         """Count a finding, about `at` or the event under examination."""
-        place = at or self.here or Place(-1)
+        place = at or place_of(self.here or Place(-1))
         finding = Finding(
             guarantee=guarantee,
             says=shown(says, 300),
@@ -86,6 +90,14 @@ class Findings:
                 about.append(finding)
         if self.first is None or _rank(finding) < _rank(self.first):
             self.first = finding
+
+
+def place_of(where: Place | Read) -> Place:
+    """Where an event stands that was read."""
+    if isinstance(where, Place):
+        return where
+    index, event = where
+    return Place(index, event.run, event.seq, event.body.kind)
 
 
 def _rank(finding: Finding) -> float:

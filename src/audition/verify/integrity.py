@@ -9,22 +9,22 @@ import heapq
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from itertools import islice
+from sys import getsizeof
 from typing import Any
 
 from audition.ledger import Checkpoint, LedgerError, NoteError, PublicKey, read_checkpoint
 from audition.ledger.evidence import Evidence
 from audition.ledger.note import signers
 from audition.ledger.tree import Frontier, leaf_hash
-from audition.step import Event
 from audition.verify.cosigned import Cosigned
-from audition.verify.finding import Findings, Place
+from audition.verify.finding import Findings, Place, Read
 from audition.verify.rows import Rows, let_go, proper
 
-PAGE = 256
+PAGE = 1024
 """Events that are given on at a time."""
 
 ROOM = 1 << 23
-"""Bytes of events that are read ahead, if they are as long as the longest."""
+"""Bytes of events that are held at a time, and one event."""
 
 SIGNERS = 20
 """Unknown signers that are named; a hostile ledger may have any number."""
@@ -82,6 +82,7 @@ class Integrity:
         self._tree = Frontier()
         self._rows = Rows(findings)
         self._whole = True
+        self._room = ROOM
         self._agreed = 0
         self._doubted: _Claim | None = None
         self.signatures = 0
@@ -115,20 +116,20 @@ class Integrity:
         """Root of the tree of the events read so far."""
         return self._tree.root()
 
-    def pages(self, *, parsed: bool = True) -> Iterator[list[tuple[Place, Event]]]:
+    def pages(self, *, parsed: bool = True) -> Iterator[list[Read]]:
         """Check every row; give on the events that can be read, a page at a time.
 
         Args:
-            parsed: whether the events are read at all; else nothing is given on, and rows that
-                agree with what is written in them are not looked at further.
+            parsed: whether the events are read at all; else no page holds any, and rows that agree
+                with what is written in them are not looked at further.
         """
-        page: list[tuple[Place, Event]] = []
+        page: list[Read] = []
         for rows in self._pieces(self._evidence.rows(), page):
             if parsed:
                 page += self._rows.read(rows)
             elif not self._rows.sound(rows):
                 self._rows.read(rows)
-            if len(page) == PAGE:
+            if not parsed or len(page) >= PAGE or self._room < 0:
                 yield page.copy()
                 page.clear()
         yield page
@@ -144,19 +145,19 @@ class Integrity:
         """The rows, cut where the page is full and at every size of which a root is claimed."""
         claims = self._claims()
         claim = next(claims, None)
-        ended, most = False, read_ahead(self._evidence, PAGE)
+        ended = False
         while not ended:
             while claim is not None and claim.size <= self._tree.size:
                 self._compare(claim)
                 claim = next(claims, None)
-            count = min(most, PAGE - len(page))
+            count = PAGE - len(page)
             if claim is not None:
                 count = min(count, claim.size - self._tree.size)
             piece: list[Any] = []
             error: LedgerError | None = None
             try:
-                piece.extend(islice(rows, count))
-                ended = len(piece) < count
+                self._room = read_ahead(rows, piece, count, self._room if len(page) else ROOM)
+                ended = len(piece) < count and self._room >= 0
             except LedgerError as failed:
                 error, ended = failed, True
             if piece:
@@ -285,13 +286,27 @@ class Integrity:
         return Place(self._tree.size)
 
 
-def read_ahead(evidence: Evidence, most: int) -> int:
-    """How many events may be read ahead, at most so many and not too many bytes.
+def read_ahead(rows: Iterator[Any], piece: list[Any], most: int, room: int = ROOM) -> int:
+    """Read the next rows, at most so many; that for which there is no room is the last.
+
+    Args:
+        rows: of which the last column is what may be long.
+        piece: where they are put, as far as they can be read.
+        most: how many.
+        room: bytes.
+
+    Returns:
+        The room that is left.
 
     Raises:
-        LedgerError: the events cannot be read.
+        LedgerError: a row cannot be read.
     """
-    return max(1, min(most, ROOM // max(1, evidence.longest())))
+    for row in islice(rows, most):
+        piece.append(row)
+        room -= getsizeof(row[-1])
+        if room < 0:
+            break
+    return room
 
 
 def _long(leaves: Iterable[bytes]) -> bool:

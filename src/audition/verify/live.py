@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator
 from enum import Enum
-from typing import Any
+from typing import Any, NoReturn
 
 from audition.canonical import digest_bytes
 from audition.gate import draw
@@ -153,15 +153,15 @@ class Live:
         if isinstance(body, RunResumed):
             self._resume(body)
             return
-        if self._signed.withdraws(self._step, event) and self._due in (Due.TICKET, Due.START):
+        fallen = self._signed.people and self._signed.withdraws(self._step, event)
+        if fallen and self._due in (Due.TICKET, Due.START):
             self._decision, self._due = None, Due.DECISION  # what rested on it is undecided again
-        if self._due not in _MAY.get(body.kind, ()):
+        taking = _TAKES.get(type(body))
+        if taking is None or self._due not in _MAY[body.kind]:
             self._misplaced(body)
         if self._due is Due.RESTRICTION and not isinstance(body, RestrictionDeclared):
             self._case.declared()
-        taking = _TAKES.get(type(body))
-        if taking is not None:
-            taking(self, body, event)
+        taking(self, body, event)
 
     def _declare(self, body: RestrictionDeclared, _: Event) -> None:
         self._case.declares(body.restriction)
@@ -233,7 +233,7 @@ class Live:
         assert self._step is not None
         return self._step
 
-    def _misplaced(self, body: Any) -> None:
+    def _misplaced(self, body: Any) -> NoReturn:
         if isinstance(body, ActStarted):
             self._tickets.once(body.ticket)
         if isinstance(body, (TicketIssued, ActStarted)) and self._due not in _OPEN:
@@ -249,11 +249,12 @@ class Live:
         """What was past once stays past, though the clock go back."""
         self._pace = self._case.clock(at)
         self._tickets.clock(at)
-        if self._step is None or not self._step.asked:
+        step = self._step
+        if step is None or not step.asked:
             return
-        for name, deadline in self._step.asked.items():
+        for name, deadline in step.asked.items():
             if deadline is not None and at > deadline:
-                self._step.overdue.add(name)
+                step.overdue.add(name)
 
     def _resume(self, body: RunResumed) -> None:
         if self._box is not None and body.box != self._box:
@@ -306,7 +307,7 @@ class Live:
             self._lot = lot
             self._turns.append(lot.drawn)
             here = self._case.findings.here
-            self._places.extend((here.number if here else -1, event.seq))
+            self._places.extend((here[0] if here else -1, event.seq))
             self._check_declared(lot)
         elif lot != self._lot:
             self._case.found(4, "a replacement is drawn anew; it keeps its step's draw")

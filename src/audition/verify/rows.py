@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import Any
 
 from audition.ledger import EventError, parse_event
 from audition.ledger.events import REGISTER
 from audition.ledger.tree import leaf_hash, leaf_hashes
-from audition.step import Event
-from audition.verify.finding import Findings, Place
+from audition.verify.finding import Findings, Place, Read
 
 NAMES = 10_000
-"""Runs whose names are remembered as they stand in events."""
+"""Runs whose names are remembered as they stand in events, and numbers in them."""
+
+_NUMBERS = [b"%d}" % number for number in range(NAMES)]
 
 
 class Rows:
@@ -25,7 +25,7 @@ class Rows:
 
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
-        self._next: dict[str, int] = {}
+        self._next: dict[bytes, int] = {}
         self.elsewhere = 0
         """Events that only an archive has."""
         self._ends: dict[bytes, bytes] = {}
@@ -33,68 +33,61 @@ class Rows:
     @property
     def runs(self) -> int:
         """Runs whose events were read."""
-        return len(self._next.keys() - {REGISTER})
+        return len(self._next.keys() - {bytes.fromhex(REGISTER)})
 
-    def read(self, rows: Sequence[Any]) -> list[tuple[Place, Event]]:
+    def read(self, rows: Sequence[Any]) -> list[Read]:
         """The events in these rows, as far as there are any."""
-        found: list[tuple[Place, Event]] = []
-        due = self._next
-        for index, run, seq, leaf, data in rows:
-            if (
-                type(data) is bytes
-                and type(run) is bytes
-                and sha256(b"\x00" + data).digest() == leaf  # as `leaf_hash`, without a call
-            ):
-                try:
-                    event = parse_event(data)
-                except EventError:
-                    pass
-                else:
-                    name = event.run
-                    if name == run.hex() and event.seq == seq == due.get(name, 0):
-                        due[name] = seq + 1
-                        found.append((Place(index, name, seq, event.body.kind), event))
-                        continue
-            one = self._row(index, run, seq, leaf, data)  # something is amiss
-            if one is not None:
-                found.append(one)
-        return found
+        if (following := self._sound(rows)) is not None:
+            try:
+                found = [(row[0], parse_event(row[4])) for row in rows]
+            except EventError:
+                pass
+            else:
+                self._next.update(following)
+                return found
+        return [one for row in rows if (one := self._row(*row)) is not None]
 
     def sound(self, rows: Sequence[Any]) -> bool:
-        """Whether nothing is amiss with these rows, as far as can be said without reading them.
+        """Whether nothing is amiss with these rows, as far as can be said without reading them."""
+        following = self._sound(rows)
+        self._next.update(following or {})
+        return following is not None
+
+    def _sound(self, rows: Sequence[Any]) -> dict[bytes, int] | None:
+        """The number that each run goes on with; None where something is amiss.
 
         A canonical event ends in its run and its number: what ends otherwise is to be read.
         """
+        if not rows:
+            return {}
         if len(self._ends) > NAMES:
             self._ends.clear()
         _, runs, seqs, leaves, every = zip(*rows, strict=True)
         if {*map(type, every)} != {bytes} or {*map(type, seqs)} != {int}:
-            return False
+            return None
         if leaf_hashes(every) != list(leaves):
-            return False
-        ends, moved = self._ends, dict[bytes, int]()
+            return None
+        ends, following = self._ends, dict[bytes, int]()
         for run, seq, data in zip(runs, seqs, every, strict=True):
-            if (end := ends.get(run)) is None:
+            if (due := following.get(run)) is None:
                 if type(run) is not bytes:
-                    return False
-                end = ends[run] = b',"run":"%b","seq":' % run.hex().encode()
-            if (due := moved.get(run)) is None:
-                due = self._next.get(run.hex(), 0)
-            if seq != due or not data.endswith(b"%b%d}" % (end, seq)):
-                return False
-            moved[run] = seq + 1
-        self._next.update((run.hex(), following) for run, following in moved.items())
-        return True
+                    return None
+                due = self._next.get(run, 0)
+                if run not in ends:
+                    ends[run] = b',"run":"%b","seq":' % run.hex().encode()
+            number = _NUMBERS[seq] if 0 <= seq < NAMES else b"%d}" % seq
+            if seq != due or not data.endswith(ends[run] + number):
+                return None
+            following[run] = seq + 1
+        return following
 
-    def _row(
-        self, index: Any, run: Any, seq: Any, leaf: Any, data: Any
-    ) -> tuple[Place, Event] | None:
+    def _row(self, index: Any, run: Any, seq: Any, leaf: Any, data: Any) -> Read | None:
         name = run.hex() if isinstance(run, bytes) else None
         seq = seq if isinstance(seq, int) else None
         number = index if isinstance(index, int) else -1
         self._findings.here = Place(number, name, seq)
         if name is not None and seq is not None and let_go(leaf, data):
-            self._next[name] = seq + 1
+            self._next[run] = seq + 1
             self.elsewhere += 1
             return None
         if not proper(leaf, data):
@@ -107,16 +100,16 @@ class Rows:
         except EventError as error:
             self._findings.add(10, f"no event of this version: {error}")
             return None
-        place = self._findings.here = Place(number, event.run, event.seq, event.body.kind)
+        self._findings.here = number, event
         if event.run != name:
             self._findings.add(10, f"the row files this event under run {name}")
         if event.seq != seq:
             self._findings.add(10, f"the row numbers this event {seq} in its run")
-        due = self._next.get(event.run, 0)
+        due = self._next.get(bytes.fromhex(event.run), 0)
         if event.seq != due:
             self._findings.add(10, f"the run's event {due} was due: one is missing or moved")
-        self._next[event.run] = event.seq + 1
-        return place, event
+        self._next[bytes.fromhex(event.run)] = event.seq + 1
+        return number, event
 
 
 def proper(leaf: Any, data: Any) -> bool:

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import multiprocessing
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from audition.collecting import seldom
 from audition.ledger import PublicKey
@@ -35,7 +35,7 @@ from audition.verify.rows import Rows
 PAGE = 1024
 """Events examined between two looks at the contents."""
 
-PARTS = 4
+PARTS = 8
 """Parts for each process, so that none waits long for the last."""
 
 
@@ -50,10 +50,10 @@ class Share:
     redacted: dict[bytes, Place] = field(default_factory=dict[bytes, Place])
 
 
-def processes(jobs: int) -> Executor:
+def processes(more: int) -> Executor:
     """So many fresh processes, of which none has what this one has."""
     spawn = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(jobs, mp_context=spawn, initializer=seldom)
+    return ProcessPoolExecutor(more, mp_context=spawn, initializer=seldom)
 
 
 def nothing_amiss(
@@ -73,18 +73,18 @@ def nothing_amiss(
         trusted: whose signatures under verdicts count.
         integrity: makes the tree of them.
         contents: what the ledger holds beside them.
-        jobs: processes.
+        jobs: processes, this one among them.
         progress: called with events read, now and then.
     """
     try:
-        parts = _parts(evidence, jobs)
-        if parts is None:
-            return None
-        ask = partial(examined, evidence.where, evidence.origin, trusted)
-        with processes(min(jobs, len(parts))) as pool:
-            shares = [pool.submit(ask, part) for part in parts]
+        with processes(jobs - 1) as pool:
+            pool.submit(Share)  # what is needed for one is loaded while damage is looked for
+            if evidence.damage() is not None or (parts := _parts(evidence, jobs)) is None:
+                return None
+            ask = partial(examined, evidence.where, evidence.origin, trusted)
+            shares = {pool.submit(ask, part): part for part in parts}
             try:
-                return _together(shares, parts, integrity, contents, progress)
+                return _together(shares, ask, integrity, contents, progress)
             finally:
                 for share in shares:
                     share.cancel()
@@ -100,17 +100,16 @@ def examined(where: str | Path, origin: str, trusted: tuple[PublicKey, ...], par
         contents = Contents(evidence, findings, hashed=False)
         rows, conduct = Rows(findings), Conduct(contents, trusted, findings, origin)
         every, ended = evidence.rows(part), evidence.origin != origin
-        most = read_ahead(evidence, PAGE)
         if part.also is not None:
             counted = part.first <= part.also <= part.last
         while not ended:
-            piece = list(islice(every, most))
-            ended = len(piece) < most
+            piece: list[Any] = []
+            ended = read_ahead(every, piece, PAGE) >= 0 and len(piece) < PAGE
             mine = [row[3] for row in piece if counted or row[1] != register]
             page = rows.read(piece)
             contents.look_up(page)
-            for place, event in page:
-                conduct.take(place, event)
+            for read in page:
+                conduct.take(read)
             sound = not rows.elsewhere and {*map(type, mine)} <= {bytes}
             if findings.total or conduct.trains or not sound:
                 return Share()
@@ -129,24 +128,22 @@ def _parts(evidence: Evidence, jobs: int) -> list[Part] | None:
     if not isinstance(size, int) or size <= 0:
         return None
     register = evidence.number(REGISTER)
-    most, parts, first, count = size // (jobs * PARTS), list[Part](), None, 0
-    last: int | None = None
-    for number, events in evidence.runs():
+    most, parts, count = size // (jobs * PARTS), list[Part](), size
+    for number, events, start, last in evidence.runs():
         if type(number) is not int:
             return None
-        first = number if first is None else first
-        last, count = number, count + events
         if count >= most:
-            parts.append(Part(first, number, size, register))
-            first, count = None, 0
-    if first is not None and last is not None:
-        parts.append(Part(first, last, size, register))
+            parts.append(Part(number, number, start, last + 1, register))
+            count = 0
+        before, count = parts[-1], count + events
+        start, end = min(start, before.start), max(last + 1, before.end)
+        parts[-1] = Part(before.first, number, start, end, register)
     return parts
 
 
 def _together(
-    shares: list[Future[Share]],
-    parts: list[Part],
+    shares: dict[Future[Share], Part],
+    ask: Callable[[Part], Share],
     integrity: Integrity,
     contents: Contents,
     progress: Callable[[int], None],
@@ -154,11 +151,10 @@ def _together(
     contents.hash_all()
     if contents.amiss:
         return None
-    leaves = _leaves(integrity, parts)
+    leaves = dict(zip(shares, _leaves(integrity, list(shares.values())), strict=True))
     seen, redeemed, absent = Conducted(), 0, 0
-    for done, future in enumerate(as_completed(shares), 1):
-        share = future.result()
-        if share.leaves != leaves[shares.index(future)]:
+    for done, (future, share) in enumerate(_taken(shares, ask), 1):
+        if share.leaves != leaves[future]:
             return None
         seen.add(share.conducted)
         contents.add(share.absent, share.redacted)
@@ -169,6 +165,20 @@ def _together(
         return None
     contents.conclude()
     return None if contents.amiss else seen
+
+
+def _taken(
+    shares: dict[Future[Share], Part], ask: Callable[[Part], Share]
+) -> Iterator[tuple[Future[Share], Share]]:
+    """What every process found, this one too: from the end on it takes what none has begun."""
+    others: list[Future[Share]] = []
+    for future, part in reversed(shares.items()):
+        if future.cancel():
+            yield future, ask(part)
+        else:
+            others.append(future)
+    for future in as_completed(others):
+        yield future, future.result()
 
 
 def _leaves(integrity: Integrity, parts: list[Part]) -> list[bytes]:

@@ -66,9 +66,11 @@ class Signed:
         self._case = case
         self._enrolled = enrolled
         self._signoffs = SignOffs(case.opened.gate)
-        if case.opened.thinker in self._signoffs.people:
+        self.people = self._signoffs.people
+        """Everybody whose answers need a signature."""
+        if case.opened.thinker in self.people:
             case.found(5, f"{case.opened.thinker} thinks and signs off")
-        for name in sorted(self._signoffs.people & case.cards.keys()):
+        for name in sorted(self.people & case.cards.keys()):
             if not case.cards[name].person:
                 case.found(5, f"{name} signs off and was not declared a person")
 
@@ -86,7 +88,7 @@ class Signed:
 
     def withdraws(self, step: Step | None, event: Event) -> bool:
         """Take back the answers that fall by this event; whether any did."""
-        if step is None or not self._signoffs.people:
+        if step is None or not self.people:
             return False
         fallen = self._signoffs.fallen(event, step.answers, step.asked)
         step.answers = [answer for answer in step.answers if answer not in fallen]
@@ -94,7 +96,7 @@ class Signed:
 
     def heard(self, step: Step, answer: Verdict | Failure) -> bool:
         """Whether an answer counts; one whose signature does not hold is reported."""
-        if isinstance(answer, Failure) or answer.auditor not in self._signoffs.people:
+        if isinstance(answer, Failure) or answer.auditor not in self.people:
             return True
         if step.moment is None or answer.moment != step.sealed:
             return True
@@ -106,8 +108,8 @@ class Signed:
 
     def used(self, step: Step) -> None:
         """Something rests on these answers now: none of them has fallen by key or by time."""
-        for answer in step.answers:
-            if not isinstance(answer, Verdict) or answer.auditor not in self._signoffs.people:
+        for answer in step.answers if self.people else ():
+            if not isinstance(answer, Verdict) or answer.auditor not in self.people:
                 continue
             name, signature = answer.auditor, answer.signature
             if name in step.overdue:

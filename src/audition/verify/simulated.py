@@ -177,7 +177,7 @@ class Simulated:
 
     def _here(self) -> int:
         here = self._case.findings.here
-        return here.number if here is not None else 0
+        return here[0] if here is not None else 0
 
     def _check_opening(self) -> None:
         case, plan = self._case, self.course.plan

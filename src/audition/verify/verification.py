@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from audition.collecting import seldom_here
 from audition.ledger import LedgerError, NoteError, PublicKey, read_checkpoint
 from audition.ledger.cosignature import cosigners
 from audition.ledger.evidence import Evidence
@@ -128,9 +129,9 @@ def verify(
             earlier look.
         progress: called with events read and events stated, now and then.
         witnesses: whose co-signatures are asked for.
-        jobs: processes that examine runs, beside this one, where there are several; whoever asks
-            for them keeps what starts the program behind `if __name__ == "__main__"`. None: one
-            for each processor, if the ledger is long. The answer is the same.
+        jobs: processes that examine runs, this one among them; whoever asks for several keeps what
+            starts the program behind `if __name__ == "__main__"`. None: one for each processor, if
+            the ledger is long. The answer is the same.
         integrity: check no more than that nothing was altered: leaves, order, tree, checkpoints
             and contents, not how the runs were conducted.
 
@@ -161,8 +162,8 @@ class _Look:
     witnesses: Witnesses
     witnessed: list[Witnessed]
     progress: Callable[[int, int], None] | None
-    damage: str | None
     jobs: int
+    damage: str | None = None
     conducted: Conducted = field(default_factory=Conducted)
 
     def __post_init__(self) -> None:
@@ -194,21 +195,21 @@ def _examined(
     asked_for = witnesses or Witnesses()
     witnessed = [_witnessed(Path(checkpoint), keys)] if checkpoint is not None else []
     witnessed += [_cosigned(name, note, asked_for) for name, note in asked_for.kept]
-    with Evidence(where, ordered=False) as evidence:
+    with seldom_here(), Evidence(where, ordered=False) as evidence:
         said = [(name, ask(evidence.origin)) for name, ask in asked_for.asked]  # not before it
         witnessed += [_cosigned(name, note, asked_for) for name, note in said]
-        damage = evidence.damage(indices=how is not _integrity)
-        at_hand = (evidence, keys, asked_for, witnessed, progress, damage, _jobs(evidence, jobs))
+        at_hand = (evidence, keys, asked_for, witnessed, progress, _jobs(evidence, jobs))
         look = _Look(*at_hand)
-        if damage is not None:  # what it then says may be anything
-            look.findings.add(10, f"the database is damaged: {damage}")
-        elif how is not _alone or look.jobs == 1 or not _together(look):
+        if how is not _alone or look.jobs == 1 or not _together(look):
             look = _Look(*at_hand)
             how(look)
-        if damage is None:
+        if look.damage is None:
             look.cosigned.conclude()
             for name, note in said:
                 look.cosigned.compare(name, note)
+        else:  # what it says otherwise may be anything
+            look = _Look(*at_hand, damage=look.damage)
+            look.findings.add(10, f"the database is damaged: {look.damage}")
     verification = _verification(look, how is _integrity, begun)
     seen = look.conducted
     return Examined(verification, tuple(seen.courses), tuple(seen.choices), look.findings.of_run)
@@ -216,14 +217,17 @@ def _examined(
 
 def _alone(look: _Look) -> None:
     """All of it, in order."""
+    look.damage = look.evidence.damage()
+    if look.damage is not None:
+        return
     findings, contents = look.findings, look.contents
     conduct = Conduct(contents, look.keys, findings, look.evidence.origin)
     contents.hash_all()
     try:
         for page in look.integrity.pages():
             contents.look_up(page)
-            for place, event in page:
-                conduct.take(place, event)
+            for read in page:
+                conduct.take(read)
             look.read(look.integrity.events)
         contents.conclude()
     except LedgerError as error:
@@ -242,6 +246,9 @@ def _together(look: _Look) -> bool:
 
 def _integrity(look: _Look) -> None:
     """What is written, and not what it says."""
+    look.damage = look.evidence.damage(indices=False)
+    if look.damage is not None:
+        return
     look.contents.hash_all()
     for _ in look.integrity.pages(parsed=False):
         look.read(look.integrity.events)
