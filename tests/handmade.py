@@ -153,6 +153,8 @@ class Scribe:
     place: str = "1"
     planted: int = 0
     """Planted steps that were opened."""
+    saved: Digest | None = None
+    """The newest savepoint."""
 
     front: bool = True
     others: tuple[Proposal | str, ...] = ()
@@ -326,7 +328,8 @@ class Scribe:
         progress = Progress(self.run)
         for seq, (at, body) in enumerate(self.events):
             progress.apply(Event(run=self.run, seq=seq, at=at, body=body))
-        self.log(RunSaved(savepoint=self.put(progress.savepoint())))
+        self.saved = self.put(progress.savepoint())
+        self.log(RunSaved(savepoint=self.saved))
 
     def ticket(self, seconds: int = 600) -> Digest:
         assert isinstance(self.proposal, (Act, Ask)) and self.moment.tool
@@ -523,7 +526,7 @@ def saved_run(run: str = SAVED) -> Scribe:
     pen.judged()
     pen.enters("proceed")
     pen.place = "1.1"
-    pen.log(RunResumed(box=BOX))
+    pen.log(RunResumed(box=BOX, savepoint=pen.saved))
     pen.save()
     pen.think(shell("wc *"))
     pen.judged()

@@ -37,7 +37,8 @@ from audition.ledger.events import (
     TicketIssued,
     TranscriptRecorded,
 )
-from audition.ledger.savepoint import PACES, Entry, Frame, Savepoint
+from audition.ledger.savepoint import ENTRIES, PACES, Entry, Frame, Savepoint
+from audition.plain import shown
 from audition.signoff import SignOffs
 from audition.step import (
     Decision,
@@ -147,6 +148,10 @@ class Progress:
         """The newest savepoint."""
         self.kept = 0
         """Entries of the history that it and those before it keep."""
+        self.kept_to: Digest = ""
+        """The history with the last of these."""
+        self.saved_turns = 0
+        """Steps begun when it was written."""
         self.since = 0
         """Events since it was written."""
         self.taken_up = False
@@ -162,9 +167,10 @@ class Progress:
         """Whether the next step is to begin at a savepoint: whoever takes up goes on from there."""
         unkept = self.length - self.kept
         return (
-            self.turns > 0
+            self.turns > self.saved_turns
             and self.step is None
-            and unkept <= len(self.recent)
+            and unkept <= min(ENTRIES, len(self.recent))
+            and max(len(self.frames), len(self.signoffs.keys)) <= ENTRIES
             and (self.taken_up or self.since >= SAVED)
         )
 
@@ -184,6 +190,7 @@ class Progress:
             seal=self.seal,
             paces=tuple(self.paces) if self.seal is not None else (),
             keys=tuple(self.signoffs.keys.values()),
+            since=self.kept_to,
             entries=tuple(self.recent)[-unkept:] if unkept else (),
             earlier=self.saved,
         )
@@ -208,14 +215,15 @@ class Progress:
             case RunOpened() as body:
                 self.opened = body
                 self.signoffs = SignOffs(body.gate)
-                self.history = body.goal
+                self.history = self.kept_to = body.goal
                 if body.mode == "record":  # written whole: until then memory is all there is
                     self.recent = deque()
                 self.frames = [Frame("1", body.goal)]
             case RunResumed():
                 self.taken_up = True
             case RunSaved(savepoint=savepoint):
-                self.saved, self.kept, self.since, self.taken_up = savepoint, self.length, -1, False
+                self.saved, self.kept, self.kept_to = savepoint, self.length, self.history
+                self.saved_turns, self.since, self.taken_up = self.turns, -1, False
             case TranscriptRecorded() as body:
                 self._append(Entry(message=body))
             case StepThought() as body:
@@ -372,17 +380,25 @@ def _folded(ledger: SqlLedger, run: RunId) -> tuple[Progress, int]:
 
 def _stands(progress: Progress, ledger: SqlLedger, savepoint: Digest) -> bool:
     """Whether the run stands at a savepoint now; one that was deleted is none."""
-    try:
-        point = Savepoint.parse(ledger.get(savepoint))
-    except Redacted:
+    point = _read(ledger, progress.run, savepoint)
+    if point is None:
         return False
-    except ValueError as error:
-        raise LedgerError(f"run {progress.run}: its savepoint cannot be read: {error}") from None
     opened = ledger.first(progress.run).body
     if not isinstance(opened, RunOpened):
         raise LedgerError(f"run {progress.run}: it does not begin; see `audition verify`")
     progress.stand(opened, point)
     return True
+
+
+def _read(ledger: SqlLedger, run: RunId, savepoint: Digest) -> Savepoint | None:
+    """A savepoint; None if it was deleted."""
+    try:
+        return Savepoint.read(ledger.get(savepoint))
+    except Redacted:
+        return None
+    except ValueError as error:
+        why = str(error).splitlines()[0]
+        raise LedgerError(f"run {run}: its savepoint cannot be read: {shown(why, 200)}") from None
 
 
 class LedgerHistory:
@@ -443,17 +459,19 @@ class LedgerHistory:
     def _older(self, missing: int, count: int) -> list[Entry]:
         """The last `count` of the first `missing` entries, which memory does not hold, or more."""
         found: list[Entry] = []
-        name, end = self._progress.saved, self._progress.kept
+        progress = self._progress
+        name, end, history = progress.saved, progress.kept, progress.kept_to
         while name is not None and end >= missing - len(found):
-            try:
-                point = Savepoint.parse(self._ledger.get(name))
-            except Redacted:
+            point = _read(self._ledger, progress.run, name)
+            if point is None:
                 break
+            if point.history != history:
+                raise LedgerError(f"run {progress.run}: its savepoints do not lead to its history")
             start = end - len(point.entries)
             found[:0] = point.entries[: max(0, missing - start)]
             if len(found) >= count or not start:
                 return found
-            name, end = point.earlier, start
+            name, end, history = point.earlier, start, point.since
         return self._from_the_beginning(missing)
 
     def _from_the_beginning(self, count: int) -> list[Entry]:

@@ -205,7 +205,8 @@ class Carrier:
         self.begun = True
         confinement = self.journal.put(report)
         if self.progress.opened is not None:
-            self.log(RunResumed(box=box, confinement=confinement))
+            saved = self.progress.saved
+            self.log(RunResumed(box=box, confinement=confinement, savepoint=saved))
         else:
             opened = terms(self.project, self.ledger, self.run).opened
             self.log(opened.model_copy(update={"confinement": confinement}))

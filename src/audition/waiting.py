@@ -15,7 +15,7 @@ from audition.audit import ask, recorded, view, without_words
 from audition.failing import told
 from audition.gate import approves, keys_asked
 from audition.history import LedgerHistory, Pending, Progress, sealed_proposal, standing
-from audition.ledger import Conflict, Journal, LetGo, PrivateKey, SqlLedger, text
+from audition.ledger import Conflict, Journal, LedgerError, LetGo, PrivateKey, SqlLedger, text
 from audition.ledger.events import ActInDoubt, ActSettled, AuditRecorded
 from audition.plain import shown
 from audition.signoff import enrolled_key
@@ -252,6 +252,11 @@ def evidence(
         LedgerError: the ledger does not hold what was sealed.
     """
     assert step.moment is not None
+    if step.moment.history != progress.history:
+        raise LedgerError(
+            f"run {progress.run}: what happened before step {step.turn} is not what it was sealed "
+            "with; see `audition verify`"
+        )
     found: dict[Evidence, object] = {Evidence.PROPOSAL: judged}
     if Evidence.HISTORY in auditor.sees:
         seen = Evidence.THOUGHT in auditor.sees

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,13 @@ from test_history import RUN, STEPS, Told, play
 import audition.history
 from audition.gate import person
 from audition.history import LedgerHistory, Progress, standing
-from audition.ledger import LedgerError, PrivateKey, SqlLedger
-from audition.ledger.events import KeyEnrolled, RunClosed, RunResumed, RunSaved
+from audition.ledger import Journal, LedgerError, PrivateKey, SqlLedger
+from audition.ledger.events import KeyEnrolled, MomentSealed, RunClosed, RunResumed, RunSaved
 from audition.ledger.savepoint import Savepoint
-from audition.step import RunId, Signature
+from audition.model import ModelAway
+from audition.step import Box, Event, History, RunId, Signature, Thought, digest_of
 from audition.waiting import answer
-from rehearsal import Absent, Says, bodies, carried, kinds, note, project, written
+from rehearsal import Absent, Plays, Says, bodies, carried, kinds, note, project, written
 
 OF_THE_READER = {"recent", "read"}
 """What a reading holds of entries beside where the run stands."""
@@ -198,3 +201,101 @@ def test_where_a_run_stands_is_the_same_from_a_savepoint_on(
     assert list(history.last(count)) == told.plain[len(told.plain) - min(count, len(told.plain)) :]
     assert list(history.last(len(told.plain))) == told.plain
     told.ledger.close()
+
+
+# ------------------------------------------------------- what whoever can write the rows could do
+
+
+def rewritten(ledger: SqlLedger, run: RunId, kind: str, change: Any) -> None:
+    """Put another event in the place of a run's last of a kind."""
+    event = [one for one in ledger.read(run) if one.body.kind == kind][-1]
+    other = change(event)
+    with sqlite3.connect(ledger.database.name) as database:
+        database.execute(
+            "UPDATE events SET data = ? WHERE data = ?", (other.canonical(), event.canonical())
+        )
+    database.close()
+
+
+def test_a_past_that_was_put_in_a_savepoint_is_shown_to_nobody(
+    tmp_path: Path, unverified: SqlLedger
+) -> None:
+    judged = waiting(tmp_path, "a", "b", "c")
+    run = taken_up(judged, unverified, 2)
+    saved = list(bodies(unverified, run, RunSaved))[-1]
+    point = Savepoint.parse(unverified.get(saved.savepoint))
+    harmless = Journal(unverified, run).put(note("harmless"))
+    (entry,) = point.entries
+    forged = point.model_copy(update={"entries": (replace(entry, proposal=harmless),)})
+    name = Journal(unverified, run).put(forged)
+    anyio.run(unverified.commit)
+
+    def put_in(event: Event) -> Event:
+        return event.model_copy(update={"body": RunSaved(savepoint=name)})
+
+    rewritten(unverified, run, "run.saved", put_in)
+    with pytest.raises(LedgerError, match="entries do not lead to its history"):
+        standing(unverified, run)
+    with pytest.raises(LedgerError, match="entries do not lead to its history"):
+        carried(judged, unverified, run_id=run)
+
+
+def test_who_judges_sees_the_history_that_the_moment_was_sealed_with(
+    tmp_path: Path, unverified: SqlLedger
+) -> None:
+    judged = waiting(tmp_path, "a", "b")
+    run = taken_up(judged, unverified, 1)
+
+    def elsewhere(event: Event) -> Event:
+        moment = event.body.moment.model_copy(update={"history": "e" * 64})  # type: ignore[attr-defined]
+        return event.model_copy(update={"body": MomentSealed(moment=moment)})
+
+    rewritten(unverified, run, "moment.sealed", elsewhere)
+    asked = list(bodies(unverified, run, MomentSealed))[-1].moment
+
+    def of_that(event: Event) -> Event:
+        body = event.body.model_copy(update={"moment": digest_of(asked)})
+        return event.model_copy(update={"body": body})
+
+    rewritten(unverified, run, "audit.asked", of_that)
+    with pytest.raises(LedgerError, match="is not what it was sealed with"):
+        anyio.run(answer, unverified, run, Says(0.0, name="ann"))
+
+
+@pytest.mark.parametrize("change", [{"seq": 0}, {"run": "f" * 32}], ids=str)
+def test_an_event_that_stands_in_anothers_place_is_not_read(
+    tmp_path: Path, unverified: SqlLedger, change: dict[str, Any]
+) -> None:
+    run = taken_up(waiting(tmp_path, "a", "b"), unverified, 1)
+    rewritten(unverified, run, "audit.asked", lambda event: event.model_copy(update=change))
+    for reading in (unverified.read, unverified.latest):
+        with pytest.raises(LedgerError, match="another event stands where event"):
+            list(reading(run))
+
+
+def test_an_event_that_was_taken_out_leaves_a_gap_that_is_seen(
+    tmp_path: Path, unverified: SqlLedger
+) -> None:
+    run = taken_up(waiting(tmp_path, "a", "b"), unverified, 1)
+    with sqlite3.connect(unverified.database.name) as database:
+        database.execute("DELETE FROM events WHERE seq = 5")
+    database.close()
+    for reading in (unverified.read, unverified.latest):
+        with pytest.raises(LedgerError, match="another event stands where event"):
+            list(reading(run))
+
+
+def test_a_run_that_is_put_down_without_a_step_is_saved_once(
+    tmp_path: Path, ledger: SqlLedger
+) -> None:
+    class Away(Plays):
+        async def think(self, history: History, box: Box) -> Thought:
+            if history.turns == 1 and len(list(bodies(ledger, RUN, RunResumed))) < 3:
+                raise ModelAway("not here")
+            return await super().think(history, box)
+
+    judged = project(tmp_path, thinker=Away(note("a"), note("b")))
+    for _ in range(4):
+        result = carried(judged, ledger, run_id=RUN)
+    assert result.status == "finished"
+    assert kinds(ledger, RUN).count("run.saved") == 1

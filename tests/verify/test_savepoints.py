@@ -9,9 +9,8 @@ import pytest
 
 import handmade
 from audition.canonical import digest_bytes
-from audition.ledger import SqlLedger
-from audition.ledger.events import KeyEnrolled, PlantSealed, RunSaved
-from audition.ledger.savepoint import Entry, Frame, Savepoint
+from audition.ledger.events import KeyEnrolled, PlantSealed, RunResumed, RunSaved
+from audition.ledger.savepoint import ENTRIES, Entry, Frame, Savepoint
 from audition.step import Signature, Usage
 from audition.verify import Verification, verify
 from handmade import KEY, Events, Scribe, first
@@ -65,6 +64,7 @@ def test_an_honest_run_that_was_saved_verifies(tmp_path: Path) -> None:
         ("seal", PlantSealed(count=2, rate=0.5, leaves=OTHER)),
         ("paces", ()),
         ("keys", (ENROLLED,)),
+        ("since", OTHER),
         ("earlier", None),
         ("earlier", OTHER),
         ("entries", ()),
@@ -83,13 +83,21 @@ def test_what_a_savepoint_says_is_what_the_run_came_to(
 
 
 @pytest.mark.parametrize(
-    "data", [b"{}", b"no JSON", b'{"turns":1}', b'{"length": 0}'], ids=lambda data: data.decode()
+    ("data", "says"),
+    [
+        (b"[]", "content is no savepoint"),
+        (b"no JSON", "content is no savepoint"),
+        (b"[" * 100, "content is no savepoint"),
+        (b"{}", "turns is not that of the run here"),
+        (b" " * (1 << 20) + b"{}", "content is no savepoint"),
+    ],
+    ids=["list", "text", "deep", "empty", "long"],
 )
-def test_what_is_no_savepoint_is_found(tmp_path: Path, data: bytes) -> None:
+def test_what_is_no_savepoint_is_found(tmp_path: Path, data: bytes, says: str) -> None:
     pen = handmade.saved_run()
     altered(pen, 0, data)
     named = examined(tmp_path, pen).first_bad
-    assert named is not None and named.says == "what the run was saved as is no savepoint"
+    assert named is not None and says in named.says
 
 
 def test_a_savepoint_is_written_as_this_version_writes_it(tmp_path: Path) -> None:
@@ -97,7 +105,33 @@ def test_a_savepoint_is_written_as_this_version_writes_it(tmp_path: Path) -> Non
     plain = points(pen)[0].canonical()
     altered(pen, 0, plain.replace(b'"turns":1', b'"turns":1,"unknown":1'))
     named = examined(tmp_path, pen).first_bad
-    assert named is not None and named.says == "what the run was saved as is no savepoint"
+    assert named is not None and named.says.startswith("the savepoint's form")
+
+
+@pytest.mark.parametrize("stood_on", [None, OTHER])
+def test_who_takes_a_run_up_stands_on_its_newest_savepoint(
+    tmp_path: Path, stood_on: str | None
+) -> None:
+    def elsewhere(events: Events) -> Events:
+        at = first(events, "run.resumed")
+        events[at] = events[at][0], RunResumed(box=handmade.BOX, savepoint=stood_on)
+        return events
+
+    named = examined(tmp_path, handmade.saved_run(), elsewhere).first_bad
+    assert named is not None and (named.guarantee, named.kind) == (9, "run.resumed")
+    assert "another savepoint" in named.says
+
+
+def test_a_run_that_is_saved_too_late_for_one_savepoint_is_out_of_order(tmp_path: Path) -> None:
+    pen = Scribe()
+    pen.open()
+    for number in range(ENTRIES + 1):
+        pen.think(handmade.shell(str(number)), None)
+        pen.judged(rules=1.0)
+        pen.enters("reject")
+    pen.log(RunSaved(savepoint=OTHER))
+    named = examined(tmp_path, pen).first_bad
+    assert named is not None and f"more than {ENTRIES} steps" in named.says
 
 
 def test_a_run_is_saved_between_two_steps_and_nowhere_else(tmp_path: Path) -> None:
@@ -110,11 +144,14 @@ def test_a_run_is_saved_between_two_steps_and_nowhere_else(tmp_path: Path) -> No
     assert named is not None and "run.saved stands where" in named.says
 
 
-def test_a_savepoint_that_was_deleted_is_told_as_unread(tmp_path: Path) -> None:
+def test_a_savepoint_that_was_deleted_is_held_against_the_run_all_the_same(tmp_path: Path) -> None:
     pen = handmade.saved_run()
     path = handmade.write(tmp_path / "runs.db", pen)
-    with SqlLedger.open(path) as ledger:
-        saved = next(one.body for one in ledger.read(pen.run) if isinstance(one.body, RunSaved))
-    handmade.redact(path, saved.savepoint, pen.run, len(pen.events))
-    found = verify(path, [KEY.public])
-    assert found.ok and "1 savepoints" in " ".join(found.not_checked)
+    assert pen.saved is not None
+    handmade.redact(path, pen.saved, pen.run, len(pen.events))
+    assert verify(path, [KEY.public]).ok
+    altered(pen, 1, b"{}")
+    path = handmade.write(tmp_path / "forged.db", pen)
+    handmade.redact(path, digest_bytes(b"{}"), pen.run, len(pen.events))
+    named = verify(path, [KEY.public]).first_bad
+    assert named is not None and "content is no savepoint" in named.says

@@ -116,6 +116,8 @@ class RunResumed(Body):
     """Digest of the box's state, rebuilt."""
     confinement: Digest | None = None
     """What held on this machine when the box opened again."""
+    savepoint: Digest | None = None
+    """The newest savepoint, as this process found it."""
 
 
 class RunSaved(Body):

@@ -523,8 +523,10 @@ class SqlLedger:
         before, most = MOST, 16
         while True:
             page = self.database.glance(self._latest, (bytes.fromhex(run), before, most))
-            for before, data in page:
-                yield _parsed(run, before, data)
+            for seq, data in page:
+                event = _parsed(run, seq if before == MOST else before - 1, data)
+                before = event.seq
+                yield event
             if len(page) < most or not before:
                 return
             most = 500
@@ -626,9 +628,12 @@ def _parsed(run: RunId, seq: int, data: bytes | None) -> Event:
     if data is None:
         raise LetGo(f"run {run}, event {seq}: it was let go; its archive has it")
     try:
-        return parse_event(data, strict=False)
+        event = parse_event(data, strict=False)
     except EventError as error:
         raise LedgerError(f"run {run}, event {seq}: {error}") from None
+    if (event.run, event.seq) != (run, seq):
+        raise LedgerError(f"run {run}: another event stands where event {seq} was; see verify")
+    return event
 
 
 def content_name(data: bytes, salt: bytes | None) -> Digest:

@@ -79,7 +79,6 @@ class Tally:
     batches: int = 0
     batches_unread: int = 0
     lessons: int = 0
-    savepoints_unread: int = 0
 
     def add(self, other: Tally) -> None:
         """Count what was examined elsewhere too."""

@@ -173,7 +173,10 @@ class Contents:
             self._found(10, says, at=self._absent.get(name, Place(-1)))
         held = self._evidence.held(self.redacted)
         for name in (name for name, there in held.items() if there):
-            says = f"{_short(name)} was to be deleted and is still there"
+            says = (
+                f"{_short(name)} was to be deleted and is still there, or in the archive: redact "
+                "it again, with --archive for an archive"
+            )
             self._found(10, says, at=self.redacted[name])
 
 

@@ -263,6 +263,7 @@ class Live:
                 self._case.found(2, OTHER_BOX)
             else:  # a thought that was planted changed no box, whatever it says
                 self._step.elsewhere = True
+        self._savepoints.resumed(body)
         if self._due is Due.RESULT:
             self._due = Due.DOUBT  # whoever takes a run up cannot know what came of its act
 
@@ -436,7 +437,9 @@ class Live:
             self._answer, self._due = step.proposal, Due.FINISHED
 
     def _complete(self, action: str, outcome: Digest | None) -> None:
-        self._case.enters(self._the_step.entry(action, outcome))
+        entry = self._the_step.entry(action, outcome)
+        self._case.enters(entry)
+        self._savepoints.entered(entry["turn"])
         self._thought = self._step = self._decision = None
         self._tickets.end()
         self._due = Due.THOUGHT

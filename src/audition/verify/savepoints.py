@@ -1,14 +1,20 @@
-"""Savepoints say what the events before them say: a run that went on from one lost nothing."""
+"""Savepoints say what the events before them say: a run that went on from one lost nothing.
+
+Where a run stands is wholly told by its events, and so is the name of its savepoint. It is made
+here again; the content beside the events is looked at only to say what is wrong with it.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from audition.ledger.events import KeyEnrolled, PlantSealed, RunSaved, StepThought
-from audition.ledger.savepoint import PACES, Frame, Savepoint
+from audition.canonical import digest_bytes, loads
+from audition.ledger.events import KeyEnrolled, PlantSealed, RunResumed, RunSaved, StepThought
+from audition.ledger.savepoint import ENTRIES, LARGEST, PACES, Entry, Frame, Savepoint
 from audition.step import Digest, Micros, Usage
-from audition.verify.case import Case
+from audition.verify.case import Case, Disorder
 
 NOTHING_LOST = 9
 """Number of the guarantee: nothing lost, nothing twice."""
@@ -24,8 +30,9 @@ class Savepoints:
     def __init__(self, case: Case) -> None:
         self._case = case
         self._newest: Digest | None = None
+        self._kept = 0
         self._since = case.history
-        """The history at that savepoint."""
+        self._entries: deque[Entry] = deque(maxlen=ENTRIES)
         self._spent = Usage()
         self._paces: deque[tuple[Micros, bool]] = deque(maxlen=PACES)
         self._states: tuple[Digest | None, Digest | None] = (None, None)
@@ -43,6 +50,15 @@ class Savepoints:
         """The last thought was planted: it changed nothing."""
         self._states = self._states[0], self._states[0]
 
+    def entered(self, turn: Any) -> None:
+        """A step entered the history, as the history tells it."""
+        self._entries.append(Entry(**turn))
+
+    def resumed(self, body: RunResumed) -> None:
+        """Whoever took the run up stood on the savepoint that its events name."""
+        if body.savepoint != self._newest:
+            self._case.found(NOTHING_LOST, "taken up from another savepoint than the newest")
+
     def saved(
         self,
         body: RunSaved,
@@ -53,41 +69,50 @@ class Savepoints:
         planted: int,
         keys: Iterable[KeyEnrolled],
     ) -> None:
-        """The run is saved here, where its events say this."""
+        """The run is saved here, where its events say this.
+
+        Raises:
+            Disorder: so late, or under so many keys, that it could not have been.
+        """
         case = self._case
-        earlier, self._newest = self._newest, body.savepoint
-        since, self._since = self._since, case.history
-        data = case.contents.data(body.savepoint)
-        if data is None:  # whether it may be gone is for `Contents` to say
-            case.tally.savepoints_unread += 1
-            return
+        if case.length - self._kept > ENTRIES:
+            raise Disorder(NOTHING_LOST, f"more than {ENTRIES} steps entered since it was saved")
         try:
-            point = Savepoint.parse(data)
-            exact = point.canonical() == data
+            due = Savepoint(
+                turns=case.turn,
+                planted=planted,
+                length=case.length,
+                history=case.history,
+                before=case.before,
+                frames=tuple(frames),
+                spent=self._spent,
+                box=box,
+                state=self._states[1],
+                seal=seal,
+                paces=tuple(self._paces),
+                keys=tuple(keys),
+                since=self._since,
+                entries=tuple(self._entries),
+                earlier=self._newest,
+            ).canonical()
         except ValueError:
-            exact, point = False, None
-        if point is None or not exact:
-            case.found(NOTHING_LOST, "what the run was saved as is no savepoint")
-            return
-        history = since
-        for entry in point.entries:
-            history = entry.chained(history)
-        if history != case.history:
-            case.found(NOTHING_LOST, "the savepoint's entries are not those of the run since then")
-        for field, due in (
-            ("turns", case.turn),
-            ("planted", planted),
-            ("length", case.length),
-            ("history", case.history),
-            ("before", case.before),
-            ("frames", tuple(frames)),
-            ("spent", self._spent),
-            ("box", box),
-            ("state", self._states[1]),
-            ("seal", seal),
-            ("paces", tuple(self._paces)),
-            ("keys", tuple(keys)),
-            ("earlier", earlier),
-        ):
-            if getattr(point, field) != due:
-                case.found(NOTHING_LOST, f"the savepoint's {field} is not that of the run here")
+            raise Disorder(NOTHING_LOST, "saved where no savepoint can say how it stands") from None
+        if digest_bytes(due) != body.savepoint:
+            case.found(NOTHING_LOST, f"the savepoint's {self._amiss(body.savepoint, due)}")
+        self._newest, self._kept, self._since = body.savepoint, case.length, case.history
+        self._entries.clear()
+
+    def _amiss(self, savepoint: Digest, due: bytes) -> str:
+        """What a savepoint says that the run did not come to."""
+        data = self._case.contents.data(savepoint)
+        try:
+            said = loads(data) if data is not None and len(data) <= LARGEST else None
+        except ValueError:
+            said = None
+        if not isinstance(said, dict):
+            return "content is no savepoint that the run could have here"
+        ought: dict[str, Any] = loads(due)
+        for field in Savepoint.model_fields:
+            if said.get(field) != ought.get(field):
+                return f"{field} is not that of the run here"
+        return "form is not as it is written"

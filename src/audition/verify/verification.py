@@ -350,7 +350,6 @@ def _unchecked(look: _Look, alone: bool) -> Iterator[str]:
         (tally.outcomes_unread, "outcomes of acts: they were redacted"),
         (tally.tools_unread, "schemas of tools: they were redacted"),
         (tally.batches_unread, "batches of simulated steps: they were redacted"),
-        (tally.savepoints_unread, "savepoints: they were redacted"),
         (tally.backwards, "events by a clock that had been set back; no deadline passed by it"),
         (tally.verdict_signatures_unchecked, "signatures under verdicts: keys not trusted here"),
         (tally.register_unchecked, "entries of the register: their operator's key is not trusted"),
