@@ -1338,20 +1338,20 @@ MUTATIONS = (
             (
                 "a savepoint may say anything",
                 "verify/savepoints.py",
-                "if getattr(point, field) != due:",
+                "if digest_bytes(due) != body.savepoint:",
                 "if False:",
             ),
             (
-                "a savepoint may keep other entries",
+                "a run may be saved as late as one likes",
                 "verify/savepoints.py",
-                "if history != case.history:",
+                "if case.length - self._kept > ENTRIES:",
                 "if False:",
             ),
             (
-                "what a run is saved as may be anything",
+                "a run may be taken up from any savepoint",
                 "verify/savepoints.py",
-                "if point is None or not exact:",
-                "if point is None and not exact:\n            return\n        if point is None:",
+                "if body.savepoint != self._newest:",
+                "if False:",
             ),
             (
                 "a run may be saved in the middle of a step",
@@ -1383,9 +1383,27 @@ MUTATIONS = (
                 "    for event in reversed(events[1:]):\n        progress.apply(event)\n",
             ),
             (
+                "a savepoint may tell of another past",
+                "ledger/savepoint.py",
+                "if (history, before) != (point.history, point.before):",
+                "if False:",
+            ),
+            (
+                "who judges is shown any history",
+                "waiting.py",
+                "if step.moment.history != progress.history:",
+                "if False:",
+            ),
+            (
+                "an event is read in another's place",
+                "ledger/store.py",
+                "if (event.run, event.seq) != (run, seq):",
+                "if False:",
+            ),
+            (
                 "what is no savepoint is passed over",
                 "history.py",
-                '        raise LedgerError(f"run {progress.run}: its savepoint cannot',
+                '        raise LedgerError(f"run {run}: its savepoint cannot',
                 '        return False\n        raise LedgerError(f"run: its savepoint cannot',
             ),
         )
