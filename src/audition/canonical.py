@@ -62,6 +62,8 @@ class CanonicalError(ValueError):
 def canonical(value: Any) -> bytes:
     """Canonical bytes of a value made of None, bool, int, float, str, bytes, lists and mappings.
 
+    A member of an enumeration counts as its value, a UUID as its text.
+
     Raises:
         CanonicalError: another type, a key that is no string, or nesting beyond `MAX_DEPTH`.
     """
