@@ -68,6 +68,9 @@ def runs(ledger: Ledger, as_json: Json = False) -> None:
         return
     for one in found:
         project = shown(one.project, 60)
+        if one.status == "archived":
+            tell(f"{one.run}  {'-':<20}  archived")
+            continue
         tell(f"{one.run}  {_time(one.last)}  {one.status}, {some(one.steps, 'step')}  {project}")
     if not found:
         tell("no runs")
@@ -100,6 +103,7 @@ def show(
         if exchanges is not None:
             _exchanges(opened, run, exchanges, as_json)
             return
+        opened.first(run)  # of what cannot be read nothing is told by halves
         one = summary(opened, run)
         if as_json:
             _whole(opened, one, thoughts)
