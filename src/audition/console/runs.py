@@ -95,7 +95,7 @@ def show(
 ) -> None:
     """Tell one run step by step."""
     from audition.console.telling import Telling
-    from audition.ledger import SqlLedger, text
+    from audition.ledger import Redacted, SqlLedger, text
     from audition.ledger.events import RunOpened
 
     with SqlLedger.open(ledger, create=False) as opened:
@@ -113,7 +113,11 @@ def show(
         for event in opened.read(run):
             if isinstance(event.body, RunOpened):
                 tell("goal:")
-                for line in margined(text(opened.get(event.body.goal))):
+                try:
+                    goal = text(opened.get(event.body.goal))
+                except Redacted as error:
+                    goal = f"({error})"
+                for line in margined(goal):
                     tell(line)
             telling(event)
 
