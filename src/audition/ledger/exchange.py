@@ -135,9 +135,10 @@ def _lines(evidence: Evidence, header: dict[str, Any]) -> Iterator[bytes]:
     for size, (_, _, _, leaf, data) in enumerate(evidence.rows(), 1):
         if data is None and isinstance(leaf, bytes):
             raise LetGo(f"event {size - 1}")
-        if b"\n" in _bytes(data, f"event {size - 1}"):
+        event = _bytes(data, f"event {size - 1}")
+        if b"\n" in event:
             raise LedgerError(f"event {size - 1} is damaged; `audition verify` says more")
-        yield data
+        yield event
         while checkpoint is not None and checkpoint[0] == size:
             yield canonical({"checkpoint": checkpoint[1]})
             checkpoint = next(checkpoints, None)

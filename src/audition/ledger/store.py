@@ -559,9 +559,11 @@ class SqlLedger:
             with self.database.plainly(), self._glances.connect() as connection:
                 page = connection.execute(query.where(index > after)).all()
             for after, name, data in page:
+                if data is None and name is not None:
+                    yield after, name.hex()
+                    continue
                 try:
-                    gone = data is None and name is not None
-                    yield after, name.hex() if gone else parse_event(data or b"", strict=False)
+                    yield after, parse_event(data or b"", strict=False)
                 except EventError as error:
                     raise LedgerError(f"event {after}: {error}") from None
             if len(page) < 500:
