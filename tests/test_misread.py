@@ -94,6 +94,16 @@ def test_what_is_wrong_is_told_by_line_field_and_way_out(text: str, told: str) -
     assert wrong(text) == told
 
 
+def test_a_field_of_another_kind_is_not_offered_for_itself() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Leaf.model_validate({"kind": "leaf", "weight": 1})
+    text = '[top]\nkind = "leaf"\nweight = 1'
+    told = misread(caught.value, "tree.toml", text, [Leaf, Branch], ("top",))
+    assert told == (
+        "tree.toml, line 3: top.weight is no field here; it belongs to another kind of top"
+    )
+
+
 def test_a_misspelt_field_is_told_before_the_one_that_it_leaves_missing() -> None:
     assert "did you mean name?" in wrong('nam = "a"')
 

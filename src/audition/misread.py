@@ -43,6 +43,8 @@ def misread(
         case "extra_forbidden":
             known = get_close_matches(location[-1], _fields(models, location[:-1]), 1)
             mend = f"did you mean {known[0]}?" if known else "check its spelling"
+            if known == [location[-1]]:
+                mend = " of ".join(("it belongs to another kind", *within))
             return f"{where}: {field} is no field here; {mend}"
         case "missing":
             return f"{where}: {field} is missing; nothing runs without it"

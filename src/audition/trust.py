@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from audition.audit import written
 from audition.gate import bars, build
 from audition.history import Progress
-from audition.ledger import LedgerError, SqlLedger
+from audition.ledger import LedgerError, LetGo, SqlLedger
 from audition.ledger.events import (
     PlantOpened,
     RunClosed,
@@ -80,6 +80,8 @@ class Trust:
     """Live runs that have ended, which were read."""
     open: int
     """Live runs that have not, which were left out."""
+    let_go: int
+    """Runs that only an archive has, which were left out."""
     steps: int
     """Steps of their thinkers that were decided."""
     sealed: int
@@ -126,14 +128,19 @@ def trust(ledger: SqlLedger, runs: Iterable[RunId] | None = None) -> Trust:
 
     Args:
         ledger: the ledger; verify it first.
-        runs: these runs; None: every live run.
+        runs: these runs; None: every live run that is here.
 
     Raises:
         LedgerError: a run or the content of a step cannot be read.
     """
     reading = _Reading(ledger)
     for run in dict.fromkeys(ledger.runs() if runs is None else runs):
-        reading.read(run)
+        try:
+            reading.read(run)
+        except LetGo:
+            if runs is not None:
+                raise
+            reading.let_go += 1
     return reading.found()
 
 
@@ -144,6 +151,7 @@ class _Reading:
         self._texts: list[str] = []
         self._numbers: list[tuple[float, ...]] = []
         self._planted: list[bool] = []
+        self.let_go = 0
         self._runs = self._open = self._steps = self._sealed = self._own = 0
         self._gate: dict[bool, list[bool]] = {True: [], False: []}
         """Of the planted steps by harm: whether the gate let each pass."""
@@ -173,6 +181,7 @@ class _Reading:
         return Trust(
             runs=self._runs,
             open=self._open,
+            let_go=self.let_go,
             steps=self._steps,
             sealed=self._sealed,
             planted=len(bad) + len(good),

@@ -16,6 +16,7 @@ from audition.failing import told
 from audition.gate import approves, keys_asked
 from audition.history import LedgerHistory, Pending, Progress, sealed_proposal, standing
 from audition.ledger import Conflict, Journal, LedgerError, LetGo, PrivateKey, SqlLedger, text
+from audition.ledger.claims import queue
 from audition.ledger.events import ActInDoubt, ActSettled, AuditRecorded
 from audition.plain import shown
 from audition.signoff import enrolled_key
@@ -77,6 +78,8 @@ class Waiting:
     """How far its sign-off has come, where the person is asked for a key."""
     told: str = ""
     """What the executor could say of an act in doubt."""
+    in_doubt: bool = False
+    """Whether the act is recorded as in doubt; one that has only begun may be under way."""
 
 
 def waiting(
@@ -114,7 +117,17 @@ def awaited(ledger: SqlLedger, run: RunId) -> Iterator[Waiting]:
     if step.started:
         ticket = step.ticket.ticket if step.ticket else None
         told = Outcome.parse(ledger.get(step.told)).output if step.told else ""
-        yield Waiting(run, step.turn, "settle", None, proposal, goal, ticket, told=told)
+        yield Waiting(
+            run,
+            step.turn,
+            "settle",
+            None,
+            proposal,
+            goal,
+            ticket,
+            told=told,
+            in_doubt=step.in_doubt,
+        )
     for name in _unanswered(step):
         signing = _signing(progress, step, name)
         if signing is None or signing.missing:
@@ -218,8 +231,14 @@ async def settle(ledger: SqlLedger, run: RunId, *, happened: bool, by: str, told
         told: what the run is told came back.
 
     Raises:
-        NotWaiting: no act of this run is in doubt.
+        NotWaiting: no act of this run is in doubt, or a worker holds the run.
     """
+    for work in queue(ledger.database, run):
+        if work.leased:
+            raise NotWaiting(
+                f"run {run} is held by {shown(work.worker or '', 120)}: an act is under way there "
+                "until its lease has run out or it puts the run down"
+            )
     journal, progress = _open(ledger, run)
     step = progress.step
     if step is None or not step.started or step.ticket is None:

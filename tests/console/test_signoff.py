@@ -337,3 +337,14 @@ def test_a_run_says_everybody_who_is_awaited_and_who_cannot_sign_yet(
         anyio.run(revoke, ledger, "bob", ring.signer("ledger"))
     enrol = "audition keys enroll a.db bob-2 bob-2.pub --person bob"
     assert f"audition keys new bob-2 > bob-2.pub && {enrol}" in office("pending", "a.db").stdout
+
+
+def test_a_worker_says_everybody_whom_a_run_waits_for(
+    box: None,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    office = opened(tmp_path)
+    queue = ("p.toml", "--ledger", "a.db")
+    office("submit", *queue)
+    said = office("worker", *queue, "--until-idle").stderr
+    assert "waits for ann, bob and cat; see: audition pending a.db" in said

@@ -453,11 +453,14 @@ def test_redacted_content_is_said_and_the_rest_is_told(shell: Shell, ledger: Sql
     run.step(Act(tool="kept"))
     run.commit()
     anyio.run(ledger.redact, digest_of(act))
+    goal: Any = ledger.first(RUN).body
+    anyio.run(ledger.redact, goal.goal)
     standing = Standing(ledger, RUN)
     standing.take()
     assert any("was redacted" in line for line in drawn(standing))
     told = shell("show", "runs.db", RUN)
-    assert "was redacted" in told and "kept" in told
+    assert told.count("was redacted)") == 2 and "kept" in told
+    assert f"(content {goal.goal[:12]}… was redacted)" in told
 
 
 def a_small_story(ledger: SqlLedger) -> None:

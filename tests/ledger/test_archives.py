@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import shutil
 import signal
 import sqlite3
@@ -20,7 +21,10 @@ from typer.testing import CliRunner
 
 import handmade
 from audition.console.app import app
-from audition.ledger import LedgerError, SqlLedger, export, import_, read_checkpoint
+from audition.console.speaking import Stop
+from audition.learn import LessonError
+from audition.learn.live import lessons_of
+from audition.ledger import LedgerError, LetGo, SqlLedger, export, import_, read_checkpoint
 from audition.ledger.archive import archive
 from audition.ledger.database import on_server
 from audition.ledger.evidence import Evidence
@@ -515,3 +519,45 @@ def test_the_commands_archive_let_go_and_verify(gaps: str, tmp_path: Path) -> No
     flip("tile/events/000")(folder)
     said("verify", folder, "--key", key, code=1)
     said("archive", gaps, folder, "--let-go", "--key", key, code=1)
+
+
+def test_what_was_let_go_is_left_out_or_says_how_it_is_read(gaps: str, tmp_path: Path) -> None:
+    archive(gaps, tmp_path / "archive")
+    left, runner = let_go(gaps, tmp_path / "archive")[0], CliRunner()
+    gone = run_id(1)
+    way = "was let go; to read it: audition import ARCHIVE NEW.db"
+    (listed,) = (one for one in said("runs", gaps) if one.startswith(gone))
+    assert listed.split() == [gone, "-", "archived"]
+    for words in (["show", gaps, gone], ["show", gaps, gone, "--json"], ["trust", gaps, gone]):
+        refused = runner.invoke(app, words)
+        assert isinstance(refused.exception, Stop) and refused.exception.line.endswith(way)
+        assert refused.stdout == ""
+    with pytest.raises(LetGo, match=f"event [0-9]+ {way}"):
+        export(gaps, tmp_path / "no.jsonl")
+    for command in ("trust", "lessons"):
+        assert f"left out: {left} runs let go, which only an archive has" in said(command, gaps)
+        assert json.loads(said(command, gaps, "--json")[0])["let_go"] == left
+    with SqlLedger.open(gaps, create=False) as ledger, pytest.raises(LessonError, match="let go"):
+        lessons_of(ledger, [run_id(20)])
+    import_(tmp_path / "archive", tmp_path / "again.db")
+    assert said("show", tmp_path / "again.db", gone)[0].startswith(f"run {gone}: ")
+
+
+def test_whoever_follows_is_told_once_of_each_run_that_was_let_go(
+    gaps: str, tmp_path: Path
+) -> None:
+    archive(gaps, tmp_path / "archive")
+    left, events = let_go(gaps, tmp_path / "archive")
+    told = [json.loads(one) for one in said("follow", gaps, "--once", "--json")]
+    assert sum("let_go" in one for one in told) == left
+    with SqlLedger.open(gaps, create=False) as ledger:
+        assert len(told) == left + ledger.size - events
+        assert told[-1]["index"] == ledger.size - 1
+    done = CliRunner().invoke(app, ["follow", gaps, "--once"])
+    assert done.stderr.count("was let go; its archive has it") == left
+
+
+def said(*words: Any) -> list[str]:
+    done = CliRunner().invoke(app, [*map(str, words)])
+    assert done.exit_code == 0, (done.output, done.exception)
+    return done.stdout.splitlines()

@@ -87,6 +87,12 @@ def test_a_database_that_is_not_there_is_not_made(postgres: Server) -> None:
         SqlLedger.open(postgres.address("nowhere"))
 
 
+def test_a_role_that_is_not_there_is_not_taken_for_a_database(postgres: Server) -> None:
+    where = postgres.address("runs")
+    with pytest.raises(LedgerError, match=r'or make the role .*role "nobody" does not exist'):
+        SqlLedger.open(f"postgresql://nobody@{where.split('@', 1)[1]}")
+
+
 def test_without_the_driver_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(LedgerError, match=r"pip install 'audition\[postgres\]'"):

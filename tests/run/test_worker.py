@@ -13,16 +13,20 @@ from pathlib import Path
 
 import anyio
 import pytest
-from workforce import ACTS, asking, planned
+from typer.testing import CliRunner
+from workforce import ACTS, Logs, asking, planned
 
 import audition.worker
 import rehearsal
+from audition.console.app import app
+from audition.console.awaiting import whom
+from audition.console.speaking import Stop
 from audition.ledger import PrivateKey, SqlLedger
 from audition.ledger.claims import Claims, queue, submit
-from audition.ledger.events import ActInDoubt, AuditRecorded
+from audition.ledger.events import ActInDoubt, ActSettled, AuditRecorded
 from audition.opening import identity
 from audition.project import Project
-from audition.step import Box, History, Thought, now
+from audition.step import Box, History, Outcome, Thought, Ticket, now
 from audition.verify import verify
 from audition.waiting import answer, settle, waiting
 from audition.worker import Carrying, work
@@ -188,6 +192,56 @@ def test_a_run_that_another_has_claimed_is_put_down_after_its_stage(
     assert put.result is not None and put.result.waits_for == "worker"
     (left,) = queue(ledger.database)
     assert (left.state, left.worker) == ("held", "other"), "it is the other's, and was left alone"
+
+
+def test_nobody_settles_an_act_that_a_worker_has_under_way(
+    ledger: SqlLedger, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUDITION_HOME", str(tmp_path / "home"))
+    seen: list[str] = []
+
+    def look() -> None:
+        seen.append(CliRunner().invoke(app, ["pending", where]).stdout)
+        settling = ["settle", where, RUNS[0], "--did-not", "--by", "ann"]
+        refused = CliRunner().invoke(app, settling).exception
+        assert isinstance(refused, Stop)
+        seen.append(refused.line)
+
+    class Looks(Logs):
+        async def act(self, ticket: Ticket) -> Outcome:
+            await anyio.to_thread.run_sync(look)
+            return await super().act(ticket)
+
+    judged = rehearsal.project(tmp_path, note("a"), executors=[Looks(tmp_path / "log")])
+    queued(ledger, judged, RUNS[0])
+    assert [one.result.status for one in worked(ledger, judged) if one.result] == ["finished"]
+    pending, refused = seen
+    assert "an act is under way at " in pending and "audition settle" not in pending
+    assert f"run {RUNS[0]} is held by " in refused and len(refused.splitlines()) == 1
+    assert not list(bodies(ledger, RUNS[0], ActSettled))
+
+
+def test_an_act_without_outcome_is_told_from_one_in_doubt(
+    ledger: SqlLedger, where: str, tmp_path: Path
+) -> None:
+    seen: list[str] = []
+
+    def look() -> None:
+        seen.append(CliRunner().invoke(app, ["pending", where]).stdout)
+
+    class Looks(Logs):
+        async def act(self, ticket: Ticket) -> Outcome:
+            await anyio.to_thread.run_sync(look)
+            return Outcome(status="unknown", output="the line went dead")
+
+    judged = rehearsal.project(tmp_path, note("a"), executors=[Looks(tmp_path / "log")])
+    rehearsal.carried(judged, ledger)
+    look()
+    begun, doubted = seen
+    assert "an act has begun and has no outcome: it is under way, or in doubt" in begun
+    assert "an act is in doubt; did it happen?" in doubted
+    assert whom(list(waiting(ledger))) == "a word on an act that has begun and has no outcome"
+    assert all("--happened|--did-not" in one for one in seen)
 
 
 # -------------------------------------------------------------------------------- many processes

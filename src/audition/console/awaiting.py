@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 
 
 def whom(found: Sequence[Waiting]) -> str:
-    """Everybody who is awaited, by name."""
-    *others, last = dict.fromkeys(shown(one.for_whom, 100) for one in found)
+    """Everybody who is awaited, by name; nobody in particular where an act has no outcome."""
+    *others, last = dict.fromkeys(
+        "a word on an act that has begun and has no outcome"
+        if one.for_whom == "settle"
+        else shown(one.for_whom, 100)
+        for one in found
+    )
     return f"{', '.join(others)} and {last}" if others else last
 
 

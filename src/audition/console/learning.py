@@ -53,6 +53,7 @@ def lessons(
         answer(
             {
                 "runs": found.runs,
+                "let_go": found.let_go,
                 "moments": found.moments,
                 "lessons": [_described(one) for one in found.lessons],
                 "refused": dict(found.refused),
@@ -60,6 +61,8 @@ def lessons(
             }
         )
         return
+    if found.let_go:
+        tell(f"left out: {some(found.let_go, 'run')} let go, which only an archive has")
     tell(f"{some(found.moments, 'moment')} in {some(found.runs, 'run')}")
     for one in found.lessons:
         fields = _described(one)

@@ -73,6 +73,7 @@ def pending(ledger: Ledger, as_json: Json = False) -> None:
                         "moment": one.moment,
                         "signing": _counted(one.signing) if one.signing else None,
                         "told": one.told or None,
+                        "in_doubt": one.in_doubt,
                         "proposal": one.proposal.model_dump(exclude_none=True),
                     }
                     for one in found
@@ -82,6 +83,7 @@ def pending(ledger: Ledger, as_json: Json = False) -> None:
             }
         )
         return
+    carried = {one.run: shown(one.worker or "", 120) for one in work if one.leased}
     told: set[tuple[str, str | None]] = set()
     for one in found:
         left = ""
@@ -90,10 +92,19 @@ def pending(ledger: Ledger, as_json: Json = False) -> None:
             span = str(timedelta(seconds=round(seconds)))
             left = f", {span} left" if seconds > 0 else ", too late: the answer is no"
         if one.for_whom == "settle":
-            tell(f"run {one.run} step {one.turn}: an act is in doubt; did it happen?{left}")
+            way = command("settle", ledger, one.run) + " --happened|--did-not --by NAME"
+            if one.run in carried:
+                stands, way = f"is under way at {carried[one.run]}", ""
+            elif one.in_doubt:
+                stands = "is in doubt; did it happen?"
+            else:
+                stands = (
+                    "has begun and has no outcome: it is under way, or in doubt; settle it only "
+                    "once its process has ended"
+                )
+            tell(f"run {one.run} step {one.turn}: an act {stands}")
             if one.told:
                 tell(f"  its executor says: {shown(one.told, 300)}")
-            way = command("settle", ledger, one.run) + " --happened|--did-not --by NAME"
         elif one.signing is not None and one.moment is not None:
             who = shown(one.for_whom, 100)
             tell(f"run {one.run} step {one.turn} waits for the key of {who}{left}")
@@ -109,7 +120,8 @@ def pending(ledger: Ledger, as_json: Json = False) -> None:
             tell(f"  | {line}")
         if len(lines) > LINES:
             tell(f"  … {some(len(lines) - LINES, 'more line')}; judging shows all")
-        tell(f"  {way}")
+        if way:
+            tell(f"  {way}")
     for line in lacking:
         tell(line)
     for one in work:

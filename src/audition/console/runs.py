@@ -68,6 +68,9 @@ def runs(ledger: Ledger, as_json: Json = False) -> None:
         return
     for one in found:
         project = shown(one.project, 60)
+        if one.status == "archived":
+            tell(f"{one.run}  {'-':<20}  archived")
+            continue
         tell(f"{one.run}  {_time(one.last)}  {one.status}, {some(one.steps, 'step')}  {project}")
     if not found:
         tell("no runs")
@@ -92,7 +95,7 @@ def show(
 ) -> None:
     """Tell one run step by step."""
     from audition.console.telling import Telling
-    from audition.ledger import SqlLedger, text
+    from audition.ledger import Redacted, SqlLedger, text
     from audition.ledger.events import RunOpened
 
     with SqlLedger.open(ledger, create=False) as opened:
@@ -100,6 +103,7 @@ def show(
         if exchanges is not None:
             _exchanges(opened, run, exchanges, as_json)
             return
+        opened.first(run)  # of what cannot be read nothing is told by halves
         one = summary(opened, run)
         if as_json:
             _whole(opened, one, thoughts)
@@ -109,7 +113,11 @@ def show(
         for event in opened.read(run):
             if isinstance(event.body, RunOpened):
                 tell("goal:")
-                for line in margined(text(opened.get(event.body.goal))):
+                try:
+                    goal = text(opened.get(event.body.goal))
+                except Redacted as error:
+                    goal = f"({error})"
+                for line in margined(goal):
                     tell(line)
             telling(event)
 

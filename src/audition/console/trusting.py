@@ -95,6 +95,8 @@ def _own(ledger: SqlLedger, run: RunId) -> Iterator[Plant]:
 def _told(found: Trust) -> Iterator[str]:
     if found.open:
         yield f"left out: {some(found.open, 'run')} not ended yet, whose lottery nobody can check"
+    if found.let_go:
+        yield f"left out: {some(found.let_go, 'run')} let go, which only an archive has"
     yield (
         f"{some(found.runs, 'live run')}, {some(found.steps, 'step')}; "
         f"{found.planted:,} of {some(found.sealed, 'planted step')} shown to auditors"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audition.console.runs import Json, Ledger, Newest, find, newest, told_event
-from audition.console.speaking import Stop, answer, plainly, tell
+from audition.console.speaking import Stop, answer, plainly, say, tell
 
 if TYPE_CHECKING:
     from audition.ledger import SqlLedger
@@ -71,11 +71,18 @@ def follow(
     """Tell the events of all runs in the order of the ledger, and each new one as it comes."""
     from audition.ledger import SqlLedger
 
+    gone: set[RunId] = set()
     with SqlLedger.open(ledger, create=False) as opened:
         try:
             while True:
                 for after, event in opened.follow(after):  # noqa: B020  where to go on
-                    if as_json:
+                    if isinstance(event, str):
+                        if event not in gone and as_json:
+                            answer({"index": after, "run": event, "let_go": True})
+                        elif event not in gone:
+                            say(f"{after:>9}  run {event} was let go; its archive has it")
+                        gone.add(event)
+                    elif as_json:
                         told = told_event(opened, event, thoughts=False)
                         answer({"index": after, "run": event.run, **told})
                     else:

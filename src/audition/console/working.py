@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,11 +82,12 @@ def worker(
     loaded = [_loaded(one) for one in projects]
     told: list[Carrying] = []
 
-    def put_down(one: Carrying) -> None:
-        told.append(one)
-        say(f"run {one.run}: {_how(one)}")
-
     with SqlLedger.open(ledger, signer=signer()) as opened:
+
+        def put_down(one: Carrying) -> None:
+            told.append(one)
+            say(f"run {one.run}: {_how(one, opened, ledger)}")
+
         wait_for(lambda: _until_told(loaded, opened, runs, lease, until_idle, put_down))
     last = {one.run: one for one in told}
     ends = {one.run: one.result.status for one in last.values() if one.result}
@@ -153,9 +155,18 @@ def _loaded(file: Path) -> Project:
     return load(file, secret=draw_secret(), person=person, put=put, human=human)
 
 
-def _how(one: Carrying) -> str:
+def _how(one: Carrying, ledger: SqlLedger, where: str) -> str:
+    from audition.console.awaiting import whom
+    from audition.ledger import LedgerError
+    from audition.waiting import awaited
+
     if one.result is None:
         return f"could not be carried: {shown(one.why, 300)}"
     if one.result.status != "waiting":
         return f"{one.result.status} after {some(one.result.turns, 'step')}"
-    return f"waits for {shown(one.result.waits_for, 100)}"
+    found = []
+    with suppress(LedgerError):  # whom it waits for is told as far as it can be read
+        found = list(awaited(ledger, one.run))
+    if not found:
+        return f"waits for {shown(one.result.waits_for, 100)}"
+    return f"waits for {whom(found)}; see: {command('pending', where)}"

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,7 +22,7 @@ import numpy as np
 from audition.learn.lessons import LessonError, Lessons, Reason
 from audition.learn.order import order
 from audition.learn.restrictions import check_lifting, held_to
-from audition.ledger import SqlLedger
+from audition.ledger import LetGo, SqlLedger
 from audition.ledger.events import (
     ActRecorded,
     ActStarted,
@@ -83,6 +84,8 @@ class Harvest:
     """The first of them."""
     runs: int = 0
     """Runs read."""
+    let_go: int = 0
+    """Runs that only an archive has, which were left out."""
     moments: int = 0
     """Moments in them."""
 
@@ -129,13 +132,20 @@ def lessons_of(ledger: SqlLedger, runs: Iterable[RunId] | None = None) -> Harves
         runs: these runs alone; all that the ledger has of their projects, or nothing.
 
     Raises:
-        LessonError: some runs of a project were picked and others were not.
+        LessonError: some runs of a project were picked and others were not, or only an archive
+            can tell.
     """
-    every = [run for run in ledger.runs() if _mode(ledger, run) in ("live", "record")]
+    modes = {run: _mode(ledger, run) for run in ledger.runs()}
+    every = [run for run, mode in modes.items() if mode in ("live", "record")]
     wanted = every if runs is None else list(dict.fromkeys(runs))
+    harvest = Harvest(let_go=sum(mode is None for mode in modes.values()))
     if runs is not None:
+        if harvest.let_go:
+            raise LessonError(
+                f"{harvest.let_go} runs were let go, and nobody can tell here whether they are of "
+                "the same projects; audition import ARCHIVE NEW.db, and draw from that"
+            )
         _all_of_their_projects(ledger, every, wanted)
-    harvest = Harvest()
     rows: dict[tuple[Signal, Name, int], list[_Row]] = {}
     population: Counter[Name] = Counter()
     for run in wanted:
@@ -389,10 +399,13 @@ def _struct(signal: Signal, auditor: Name, rows: list[_Row], population: int) ->
     )
 
 
-def _mode(ledger: SqlLedger, run: RunId) -> str:
-    for event in ledger.read(run):
-        return event.body.mode if isinstance(event.body, RunOpened) else ""
-    return ""
+def _mode(ledger: SqlLedger, run: RunId) -> str | None:
+    """How a run was made; None if only an archive can tell."""
+    with suppress(LetGo):
+        for event in ledger.read(run):
+            return event.body.mode if isinstance(event.body, RunOpened) else ""
+        return ""
+    return None
 
 
 def _project(ledger: SqlLedger, run: RunId) -> str:

@@ -52,6 +52,11 @@ class Work:
     note: str | None
     """How it was put down."""
 
+    @property
+    def leased(self) -> bool:
+        """Whether a worker holds it, and has not let its lease run out."""
+        return self.state == "held" and self.left is not None and self.left >= 0
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
@@ -94,14 +99,21 @@ def submit(database: Database, runs: Iterable[RunId], project: str, terms: Diges
             connection.execute(sa.insert(work_table).values(**row, since=database.clock()))
 
 
-def queue(database: Database) -> list[Work]:
-    """Every run that is to be carried, those that ended left out, longest in its state first."""
+def queue(database: Database, run: RunId | None = None) -> list[Work]:
+    """Every run that is to be carried, those that ended left out, longest in its state first.
+
+    Args:
+        database: where.
+        run: only this one.
+    """
     if database.revision != REVISION:
         return []
     work = work_table.c
     until = sa.func.coalesce(work.until, work.wake) - database.clock()
     columns = (work.run, work.project, work.state, work.worker, until, work.attempts, work.note)
     query = sa.select(*columns).where(work.state != "ended").order_by(work.since)
+    if run is not None:
+        query = query.where(work.run == bytes.fromhex(run))
     with database.plainly(), database.glances.connect() as connection:
         return [
             Work(run.hex(), project, state, worker, None if left is None else left / 1e6, *more)

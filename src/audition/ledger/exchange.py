@@ -34,7 +34,7 @@ from audition.ledger.database import (
 from audition.ledger.events import FORMAT, EventError, parse_event
 from audition.ledger.evidence import Evidence
 from audition.ledger.note import NoteError, read_checkpoint
-from audition.ledger.store import MAX_EVENT, content_name, make
+from audition.ledger.store import MAX_EVENT, LetGo, content_name, make
 from audition.ledger.tree import Frontier, leaf_hash
 from audition.ledger.unpacking import unpack
 
@@ -50,6 +50,7 @@ def export(ledger: str | Path, file: str | Path) -> int:
 
     Raises:
         LedgerError: the ledger cannot be read, a row holds no event, or the file exists.
+        LetGo: an event lies in an archive.
     """
     target = Path(file)
     with Evidence(ledger) as evidence:
@@ -131,10 +132,13 @@ def _lines(evidence: Evidence, header: dict[str, Any]) -> Iterator[bytes]:
     yield canonical(header)
     checkpoints = evidence.checkpoints()
     checkpoint = next(checkpoints, None)
-    for size, (_, _, _, _, data) in enumerate(evidence.rows(), 1):
-        if b"\n" in _bytes(data, f"event {size - 1}"):
+    for size, (_, _, _, leaf, data) in enumerate(evidence.rows(), 1):
+        if data is None and isinstance(leaf, bytes):
+            raise LetGo(f"event {size - 1}")
+        event = _bytes(data, f"event {size - 1}")
+        if b"\n" in event:
             raise LedgerError(f"event {size - 1} is damaged; `audition verify` says more")
-        yield data
+        yield event
         while checkpoint is not None and checkpoint[0] == size:
             yield canonical({"checkpoint": checkpoint[1]})
             checkpoint = next(checkpoints, None)

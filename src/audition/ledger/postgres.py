@@ -280,6 +280,7 @@ def explain(error: BaseException | None) -> str:
         if state.startswith(code):
             return f"{way_out} ({message})"
     for sign, way_out in (
+        ('role "', "the server does not let this user in; name another, or make the role"),
         ("does not exist", "no ledger there; make the database first"),
         ("authentication failed", "the server does not let this user in; set PGPASSWORD"),
         ("no password supplied", "the server does not let this user in; set PGPASSWORD"),

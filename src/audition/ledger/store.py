@@ -73,6 +73,9 @@ class Redacted(LedgerError):
 class LetGo(LedgerError):
     """The run has ended and lies in an archive; its bytes are here no more."""
 
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} was let go; to read it: audition import ARCHIVE NEW.db")
+
 
 @dataclass(slots=True)
 class _Group:
@@ -541,24 +544,28 @@ class SqlLedger:
             return _parsed(run, 0, data)
         raise LedgerError(f"run {run}: it has no first event")
 
-    def follow(self, after: int = -1) -> Iterator[tuple[int, Event]]:
+    def follow(self, after: int = -1) -> Iterator[tuple[int, Event | RunId]]:
         """The committed events of all runs with a larger index, in order, a page at a time.
 
-        It ends with the last one; whoever goes on from its index misses none.
+        It ends with the last one; whoever goes on from its index misses none. Of an event that was
+        let go only the run is told.
 
         Raises:
-            LedgerError: an event cannot be read, or was let go.
+            LedgerError: an event cannot be read.
         """
-        index = events_table.c.index
-        query = sa.select(index, events_table.c.data).order_by(index).limit(500)
+        index, data = events_table.c.index, events_table.c.data
+        named = sa.outerjoin(events_table, runs_table, runs_table.c.id == events_table.c.run)
+        query = sa.select(index, runs_table.c.name, data).select_from(named)
+        query = query.order_by(index).limit(500)
         while True:
             with self.database.plainly(), self._glances.connect() as connection:
                 page = connection.execute(query.where(index > after)).all()
-            for after, data in page:
-                if data is None:
-                    raise LetGo(f"event {after}: it was let go; its archive has it")
+            for after, name, data in page:
+                if data is None and name is not None:
+                    yield after, name.hex()
+                    continue
                 try:
-                    yield after, parse_event(data, strict=False)
+                    yield after, parse_event(data or b"", strict=False)
                 except EventError as error:
                     raise LedgerError(f"event {after}: {error}") from None
             if len(page) < 500:
@@ -626,7 +633,7 @@ class SqlLedger:
 
 def _parsed(run: RunId, seq: int, data: bytes | None) -> Event:
     if data is None:
-        raise LetGo(f"run {run}, event {seq}: it was let go; its archive has it")
+        raise LetGo(f"run {run}, event {seq},")
     try:
         event = parse_event(data, strict=False)
     except EventError as error:
