@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -16,7 +18,7 @@ from audition.lab import few_audits
 from audition.lab.claim import Config
 from audition.lab.dropbox import comparing, exact
 from audition.lab.dropbox.rules import Dropbox, Rules
-from audition.learn import LessonError, NoLessons, PlanError, train
+from audition.learn import LessonError, NoLessons, PlanError, train, training
 from audition.ledger import SqlLedger
 from audition.verify import certify, verify
 
@@ -37,6 +39,15 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(few_audits, "PILOT", 2)
     learner = {**few_audits.LEARNER, "epochs": 1, "hidden": [8]}
     monkeypatch.setattr(few_audits, "LEARNER", learner)
+
+
+@pytest.fixture
+def fixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same lots each time: one batch is so few that another lottery may draw none of it."""
+    numbers = itertools.count(1)
+    names = SimpleNamespace(token_hex=lambda size: f"{next(numbers):0{2 * size}x}")
+    monkeypatch.setattr(training, "secrets", names)
+    monkeypatch.setattr(training, "new_secret", lambda: bytes(32))
 
 
 @pytest.mark.parametrize("answer", few_audits.ANSWERS)
@@ -140,7 +151,7 @@ def test_one_who_learns_by_comparison_learns_by_nothing_else(game: Dropbox) -> N
         learner.update(lessons, np.random.default_rng(0))
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("short", "fixed")
 def test_the_claim_tells_every_seed_and_draws_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(few_audits, "BATCHES", 1)
     monkeypatch.setattr(few_audits, "PILOT_RATE", 0.5)

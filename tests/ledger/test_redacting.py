@@ -118,7 +118,8 @@ def test_a_kill_after_the_announcement_is_found_and_the_same_call_goes_on(
     assert done.returncode == -signal.SIGKILL
     found = verify(path, TRUSTED)
     assert [str(one).partition(": ")[2] for one in found.findings] == [
-        f"content {name[:12]}… was to be deleted and is still there [guarantee 10]"
+        f"content {name[:12]}… was to be deleted and is still there, or in the archive: redact "
+        "it again, with --archive for an archive [guarantee 10]"
     ]
     assert gone(path, name) == 1
     assert verify(path, TRUSTED).ok
