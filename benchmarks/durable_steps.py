@@ -47,7 +47,7 @@ RUNS = 64
 
 LONGER = 4
 """How many times as many acts each run of ours has: so all take about as long, and what is measured
-is acts. Opening a run costs ours as much as several of them, and a peer next to nothing."""
+is acts and approvals. Opening a run costs ours as much as several, and a peer next to nothing."""
 
 
 class Size(NamedTuple):
@@ -64,7 +64,7 @@ class Size(NamedTuple):
     """Whether the variants of peers are tried in each section, and whatever takes long is done."""
 
 
-QUICK = Size((8, 3), (2, 2), (50, 2), (3, 1), (1, 1), 20, False)
+QUICK = Size((6, 3), (1, 2), (40, 2), (2, 1), (1, 1), 20, False)
 FULL = Size((40, 5), (8, 5), (1000, 5), (12, 3), (4, 3), 40, True)
 
 

@@ -205,8 +205,7 @@ class Carrier:
         self.begun = True
         confinement = self.journal.put(report)
         if self.progress.opened is not None:
-            saved = self.progress.saved
-            self.log(RunResumed(box=box, confinement=confinement, savepoint=saved))
+            self.log(RunResumed(box=box, confinement=confinement, savepoint=self.progress.saved))
         else:
             opened = terms(self.project, self.ledger, self.run).opened
             self.log(opened.model_copy(update={"confinement": confinement}))
