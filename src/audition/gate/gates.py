@@ -114,11 +114,7 @@ def _specified(gate: Gate) -> JsonObject:
     return gate.model_dump(mode="json", exclude_none=True)
 
 
-_Inner = Annotated[
-    Any,
-    BeforeValidator(build),
-    PlainSerializer(lambda gate: _specified(gate), return_type=JsonObject),
-]
+_Inner = Annotated[Any, BeforeValidator(build), PlainSerializer(_specified, return_type=JsonObject)]
 
 
 _LEVELS = ("escalate_at", "reject_at", "terminate_at")
