@@ -13,7 +13,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    TypeAdapter,
+    field_validator,
+    model_validator,
+)
 
 from audition.canonical import canonical, canonical_fields, digest_bytes, loads
 from audition.shape import fixed, whole
@@ -168,11 +176,12 @@ class _Proposed(Frozen):
     alternatives: tuple[Proposal, ...] = ()
     """Other steps the thinker would have been content with; they have none of their own."""
 
-    @model_validator(mode="after")
-    def _flat(self) -> Self:
-        if self.alternatives and any(other.alternatives for other in self.alternatives):
+    @field_validator("alternatives")
+    @classmethod
+    def _flat(cls, alternatives: tuple[Proposal, ...]) -> tuple[Proposal, ...]:
+        if any(other.alternatives for other in alternatives):
             raise ValueError("an alternative may not offer alternatives")
-        return self
+        return alternatives
 
 
 class Act(_Proposed):
