@@ -137,12 +137,12 @@ async def approvals(task: Task) -> Figures:
 
     async def carried(number: int) -> None:
         name, result = f"{number:032x}", None
+        project = planned(number, task["steps"], ann, gate)
         while result is None or result.status == "waiting":
             if result is not None:
                 answered = anyio.Event()
                 group.start_soon(review, name, answered)
                 await answered.wait()
-            project = planned(number, task["steps"], ann, gate)
             result = await run(project, ledger, run_id=name)
         assert result.status == "finished", result
 
