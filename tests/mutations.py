@@ -425,7 +425,13 @@ MUTATIONS = (
     without(
         4,
         "the secret stands in the run's first event",
-        ("opening.py", "secret=digest_bytes(secret)", "secret=secret.hex()"),
+        ("opening.py", "committed=digest_bytes(secret)", "committed=secret.hex()"),
+    ),
+    without(
+        1,
+        "a project is taken for what it said the first time",
+        ("opening.py", "if made is None or made.said != said:", "if made is None:"),
+        test="run/test_taking_up.py",
     ),
     without(
         4,

@@ -139,7 +139,7 @@ class Carrier:
         self.project = project
         self.ledger = ledger
         self.run = run
-        self.terms = terms(project, ledger, run)
+        self.terms = terms(project, run)
         self.standing = Standing(self.terms, ledger, run, watch)
         self.judging = Judging(self.terms, self.standing)
         self.stages = Stages(self.terms, self.standing)
@@ -207,8 +207,9 @@ class Carrier:
         if self.progress.opened is not None:
             self.log(RunResumed(box=box, confinement=confinement, savepoint=self.progress.saved))
         else:
-            opened = terms(self.project, self.ledger, self.run).opened
-            self.log(opened.model_copy(update={"confinement": confinement}))
+            for content in self.terms.contents:
+                self.ledger.put(content)
+            self.log(self.terms.first(confinement))
             for restriction in self.project.restrictions:
                 self.log(RestrictionDeclared(restriction=restriction))
             if self.terms.seal is not None:

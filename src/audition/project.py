@@ -79,9 +79,9 @@ class Budget(Frozen):
         return ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Project:
-    """Everything that a run needs, as objects.
+    """Everything that a run needs, as objects; it is no other, though all of its parts were equal.
 
     Raises:
         ProjectError: something without which nothing runs is missing, or names do not agree.
