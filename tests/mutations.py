@@ -443,7 +443,7 @@ MUTATIONS = (
         "one run's secret is every run's",
         (
             "gate/draw.py",
-            'return hmac.new(master, f"draw/{run}".encode(), hashlib.sha256).digest()',
+            'return hmac.digest(master, f"draw/{run}".encode(), "sha256")',
             "return master",
         ),
     ),
@@ -489,10 +489,10 @@ MUTATIONS = (
         (
             "loop.py",
             "        if step.moment is None:\n            self.stages.seal(step)\n"
-            '            return ""\n        if due(self.progress):\n',
+            '            return ""\n        if due(progress):\n',
             "        if step.moment is None:\n            self.stages.seal(step)\n"
             "            self.progress.step.draw = None\n"
-            '            return ""\n        if due(self.progress):\n',
+            '            return ""\n        if due(progress):\n',
         ),
         test="run/test_candidates.py",
     ),
@@ -648,8 +648,8 @@ MUTATIONS = (
         "a no is taken back by a yes",
         (
             "gate/answers.py",
-            "next((answer for answer in verdicts if answer.auditor == auditor), None)",
-            "next((answer for answer in reversed(verdicts) if answer.auditor == auditor), None)",
+            "    for answer in verdicts:\n",
+            "    for answer in reversed(verdicts):\n",
         ),
     ),
     without(
@@ -1020,7 +1020,7 @@ MUTATIONS = (
         "an act in doubt is tried again",
         (
             "loop.py",
-            "        if self.progress.step is not None and self.progress.step.started:\n",
+            "        if step is not None and step.started:\n",
             "        if False:\n",
         ),
         ("loop.py", "        if step.started:  # another", "        if step.in_doubt:  # another"),
@@ -1035,7 +1035,7 @@ MUTATIONS = (
         "the box begins empty again",
         (
             "loop.py",
-            "return self.ledger.get(self.progress.state) if self.progress.state else self.start",
+            "return self.ledger.get(progress.state) if progress.state else self.start",
             "return self.start",
         ),
     ),

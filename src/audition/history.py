@@ -209,8 +209,6 @@ class Progress:
 
     def apply(self, event: Event) -> None:
         """Take one event into account."""
-        if self.step is not None and not self.step.started:
-            self._fall(self.step, event)
         match event.body:
             case RunOpened() as body:
                 self.opened = body
@@ -255,11 +253,14 @@ class Progress:
             case AuditAsked() as body if self.step is not None:
                 self.step.asked.setdefault(body.auditor, body.deadline)  # no second one is later
             case AuditRecorded(answer=answer) if self.step is not None:
+                self._fall(self.step, event)
                 deadline = self.step.asked.get(answer.auditor)
                 heard = isinstance(answer, Failure) or deadline is None or event.at <= deadline
                 if heard and self._counts(self.step, answer):
                     self.step.answers.append(answer)  # what comes after its deadline is not heard
             case (KeyEnrolled() | KeyRevoked()) as body:
+                if self.step is not None:
+                    self._fall(self.step, event)
                 self.signoffs.take(body)
             case PlantSealed() as body:
                 self.seal = body
@@ -294,7 +295,9 @@ class Progress:
         return self.step
 
     def _fall(self, step: Pending, event: Event) -> None:
-        """What an answer let pass is undecided again when the answer falls."""
+        """What an answer let pass is undecided again when the answer falls, until it has begun."""
+        if step.started:
+            return
         fallen = self.signoffs.fallen(event, step.answers, step.asked)
         if not fallen:
             return
