@@ -55,17 +55,26 @@ class Carried(Conflict):
 
 
 class Standing:
-    """Where a run stands, as far as this process knows, and the pen for its next event."""
+    """Where a run stands, as far as this process knows, and the pen for its next event.
+
+    Raises:
+        OtherProject: the run was opened under another project.
+    """
+
+    progress: Progress
+    """Where it stands."""
+    journal: Journal
+    """The pen."""
 
     def __init__(
         self, terms: Terms, ledger: SqlLedger, run: RunId, watch: Callable[[Event], None] | None
     ) -> None:
         self.ledger = ledger
         self.run = run
-        self.progress, self.journal = Progress(run), Journal(ledger, run)
         self._terms = terms
         self._watch = watch
         self._judged: tuple[Digest, Proposal] | None = None
+        self.catch_up()
 
     def proposal(self, name: Digest) -> Proposal:
         """The proposal of this name: what it is called, whoever had it in hands meanwhile.
