@@ -6,6 +6,7 @@ digest and the ledger keeps it beside them, so that it can be redacted without b
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import Field, ValidationError, model_validator
@@ -701,18 +702,17 @@ def parse_event(data: bytes, *, strict: bool = True) -> Event:
 def _at_once(data: bytes) -> Event | None:
     """The event, if these bytes are so plainly what this version writes that one look will do."""
     end = data.rfind(b'","run":"')
-    kind = data[data.rfind(b'"', 0, end) + 1 : end]
-    if kind not in _EXACT:
-        body = BODIES.get(kind.decode(errors="replace"))
-        if body is None:
-            return None
-        _EXACT[kind] = exactly(body)
-    exact = _EXACT[kind]
+    body = _NAMED.get(data[data.rfind(b'"', 0, end) + 1 : end])
+    exact = None if body is None else _exact(body)
     return None if exact is None else exact.read(data)
 
 
-_EXACT: dict[bytes, Exact | None] = {}
-"""What reads each kind of event at one look; made when the first of its kind is read."""
+_NAMED = {kind.encode(): body for kind, body in BODIES.items()}
+
+
+@cache
+def _exact(body: type[Body]) -> Exact | None:
+    return exactly(body)
 
 
 def json_schema() -> JsonObject:
