@@ -18,6 +18,7 @@ from pydantic_core import SchemaValidator
 
 from audition.step import Body, Event
 
+_BACKSLASH = ord("\\")  # a number is found many times faster than a byte
 _TEXT = '"(?!~)[^"]*"'
 _TRUTH = "(?:true|false)"
 _WHOLE = "(?:0|-?[1-9][0-9]{0,14}|-?[1-8][0-9]{15})"  # what every reader of JSON keeps exactly
@@ -42,7 +43,7 @@ class Exact:
     def read(self, data: bytes) -> Event | None:
         """The event that these bytes are the canonical form of; None if one look is not enough."""
         found = self.written.fullmatch(data)
-        if found is None or b"\\" in data:
+        if found is None or _BACKSLASH in data:
             return None
         for real in found.groups(b"0"):
             if b"." in real and repr(float(real)).encode() != real:
