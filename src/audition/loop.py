@@ -216,8 +216,8 @@ class Carrier:
                 self.log(self.terms.seal)
         if step is not None and step.started:
             self.stages.doubt(step)
-        if step is None or step.started:
-            await self.journal.commit()  # else before the step goes on: nothing leaves without
+        if step is None or step.started:  # one that goes on commits before anything leaves
+            await self.journal.commit()
 
     async def carry(self, box: Box, *, wait: bool) -> Result | None:
         """Go on in this box, which is in the state that the next thought is to find.

@@ -21,6 +21,7 @@ from audition.project import Budget, Project
 from audition.step import MOST, Box, History, Restriction, Thought, Usage, Verdict, View
 from audition.think import Line, Scripted
 from audition.waiting import answer, waiting
+from databases import ask
 from rehearsal import (
     Absent,
     NoteArguments,
@@ -130,6 +131,23 @@ def test_a_project_that_has_changed_is_told_which_part(
     assert carried(project(tmp_path, **same), ledger, run_id=first.run) == first
     with pytest.raises(OtherProject, match=rf"under another project: its {part} differs?;"):
         carried(project(tmp_path, **(same | changes)), ledger, run_id=first.run)
+
+
+def test_a_run_taken_up_for_its_answer_is_made_durable_with_the_acts_start(
+    tmp_path: Path, ledger: SqlLedger
+) -> None:
+    """Nothing leaves before; what is thought next, or in doubt, waits for its own commit."""
+    judged = project(tmp_path, note("a"), auditors=[Absent(name="ann")], gate=person("ann"))
+    first = carried(judged, ledger)
+    anyio.run(answer, ledger, first.run, Says(0.0, name="ann"))
+    ((begun,),) = ask(tmp_path / "ledger.db", "SELECT max(size) FROM checkpoints")
+    assert carried(judged, ledger, run_id=first.run).status == "waiting"
+    groups = ask(
+        tmp_path / "ledger.db", f"SELECT size FROM checkpoints WHERE size > {begun} ORDER BY size"
+    )
+    assert kinds(ledger, first.run)[begun : groups[0][0]] == [
+        *("run.resumed", "step.decided", "ticket.issued", "act.started")
+    ]
 
 
 @pytest.mark.parametrize(
