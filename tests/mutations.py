@@ -1469,7 +1469,7 @@ MUTATIONS = (
     without(
         10,
         "what is read at one look may hold what is escaped",
-        ("ledger/exact.py", ' or _BACKSLASH in data:', ":"),
+        ("ledger/exact.py", " or _BACKSLASH in data:", ":"),
         test="ledger/test_exact.py",
     ),
     without(
