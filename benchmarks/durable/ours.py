@@ -7,6 +7,7 @@ verified after the clock.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -137,18 +138,15 @@ async def approvals(task: Task) -> Figures:
 
     async def carried(number: int) -> None:
         name, result = f"{number:032x}", None
+        project = planned(number, task["steps"], ann, gate)
         while result is None or result.status == "waiting":
             if result is not None:
-                answered = anyio.Event()
-                group.start_soon(review, name, answered)
-                await answered.wait()
-            project = planned(number, task["steps"], ann, gate)
+                await asyncio.create_task(review(name))
             result = await run(project, ledger, run_id=name)
         assert result.status == "finished", result
 
-    async def review(name: str, answered: anyio.Event) -> None:
+    async def review(name: str) -> None:
         await answer(ledger, name, ann, key=hers if enrolled else None)
-        answered.set()
 
     with nothing_at_hand(), SqlLedger.open(task["path"], signer=key) as ledger:
         if enrolled:

@@ -209,23 +209,7 @@ class Progress:
 
     def apply(self, event: Event) -> None:
         """Take one event into account."""
-        if self.step is not None and not self.step.started:
-            self._fall(self.step, event)
-        match event.body:
-            case RunOpened() as body:
-                self.opened = body
-                self.signoffs = SignOffs(body.gate)
-                self.history = self.kept_to = body.goal
-                if body.mode == "record":  # written whole: until then memory is all there is
-                    self.recent = deque()
-                self.frames = [Frame("1", body.goal)]
-            case RunResumed():
-                self.taken_up = True
-            case RunSaved(savepoint=savepoint):
-                self.saved, self.kept, self.kept_to = savepoint, self.length, self.history
-                self.saved_turns, self.since, self.taken_up = self.turns, -1, False
-            case TranscriptRecorded() as body:
-                self._append(Entry(message=body))
+        match event.body:  # what every act has stands first, for one after the other is tried
             case StepThought() as body:
                 step = self._begin(body.turn)
                 step.thought, step.left = body, (self.box, self.state)
@@ -234,8 +218,6 @@ class Progress:
                     if self.seal is not None:
                         self.paces.append((max(0, event.at - self.last), body.box != self.box))
                 self.box, self.state = body.box, body.state
-            case ThoughtFailed(usage=usage, reason=reason):
-                self.failed, self.spent = reason, Usage.total((self.spent, usage))
             case StepProposed() as body:
                 step = self._begin(body.turn)
                 step.proposed = body
@@ -249,17 +231,44 @@ class Progress:
                     self.step = None
             case AuditDrawn() as body if self.step is not None:
                 self.step.draw = Draw(stratum=body.stratum, rate=body.rate, drawn=body.drawn)
-            case CandidatesSealed() as body if self.step is not None:
-                if body.moment == self.step.sealed:
-                    self.step.candidates = body
-            case AuditAsked() as body if self.step is not None:
-                self.step.asked.setdefault(body.auditor, body.deadline)  # no second one is later
             case AuditRecorded(answer=answer) if self.step is not None:
+                self._fall(self.step, event)
                 deadline = self.step.asked.get(answer.auditor)
                 heard = isinstance(answer, Failure) or deadline is None or event.at <= deadline
                 if heard and self._counts(self.step, answer):
                     self.step.answers.append(answer)  # what comes after its deadline is not heard
+            case StepDecided() as body if self.step is not None:
+                self._decided(self.step, body.decision)
+            case TicketIssued() as body if self.step is not None:
+                self.step.ticket = body
+            case ActStarted() if self.step is not None:
+                self.step.started = True
+            case (ActFinished() | ActSettled()) as body if self.step is not None:
+                self._complete(self.step, "proceed", body.outcome)
+            case AuditAsked() as body if self.step is not None:
+                self.step.asked.setdefault(body.auditor, body.deadline)  # no second one is later
+            case RunSaved(savepoint=savepoint):
+                self.saved, self.kept, self.kept_to = savepoint, self.length, self.history
+                self.saved_turns, self.since, self.taken_up = self.turns, -1, False
+            case RunResumed():
+                self.taken_up = True
+            case RunOpened() as body:
+                self.opened = body
+                self.signoffs = SignOffs(body.gate)
+                self.history = self.kept_to = body.goal
+                if body.mode == "record":  # written whole: until then memory is all there is
+                    self.recent = deque()
+                self.frames = [Frame("1", body.goal)]
+            case CandidatesSealed() as body if self.step is not None:
+                if body.moment == self.step.sealed:
+                    self.step.candidates = body
+            case TranscriptRecorded() as body:
+                self._append(Entry(message=body))
+            case ThoughtFailed(usage=usage, reason=reason):
+                self.failed, self.spent = reason, Usage.total((self.spent, usage))
             case (KeyEnrolled() | KeyRevoked()) as body:
+                if self.step is not None:
+                    self._fall(self.step, event)
                 self.signoffs.take(body)
             case PlantSealed() as body:
                 self.seal = body
@@ -268,16 +277,8 @@ class Progress:
                     self.step.planted = True
                     self.planted += 1
                     self.box, self.state = self.step.left
-            case StepDecided() as body if self.step is not None:
-                self._decided(self.step, body.decision)
-            case TicketIssued() as body if self.step is not None:
-                self.step.ticket = body
-            case ActStarted() if self.step is not None:
-                self.step.started = True
             case ActInDoubt() as body if self.step is not None:
                 self.step.in_doubt, self.step.told = True, body.outcome
-            case (ActFinished() | ActSettled()) as body if self.step is not None:
-                self._complete(self.step, "proceed", body.outcome)
             case ActRecorded() as body:
                 self._complete(self.recorded.pop(body.moment), "recorded", body.outcome)
             case RunClosed() as body:
@@ -294,7 +295,9 @@ class Progress:
         return self.step
 
     def _fall(self, step: Pending, event: Event) -> None:
-        """What an answer let pass is undecided again when the answer falls."""
+        """What an answer let pass is undecided again when the answer falls, until it has begun."""
+        if step.started:
+            return
         fallen = self.signoffs.fallen(event, step.answers, step.asked)
         if not fallen:
             return

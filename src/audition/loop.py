@@ -105,7 +105,6 @@ async def run(
         Refused: what is to be done is not what was judged; nothing was done.
     """
     carrier = Carrier(project, ledger, run_id or uuid.uuid4().hex, watch, put_down)
-    carrier.catch_up()
     result, pause, turns = carrier.ended(), PAUSE, -1
     while result is None:
         try:
@@ -125,7 +124,11 @@ async def run(
 
 
 class Carrier:
-    """One run in the hands of this process."""
+    """One run in the hands of this process, as it stands in the ledger.
+
+    Raises:
+        OtherProject: the run was opened under another project.
+    """
 
     def __init__(
         self,
@@ -139,7 +142,7 @@ class Carrier:
         self.project = project
         self.ledger = ledger
         self.run = run
-        self.terms = terms(project, ledger, run)
+        self.terms = terms(project, run)
         self.standing = Standing(self.terms, ledger, run, watch)
         self.judging = Judging(self.terms, self.standing)
         self.stages = Stages(self.terms, self.standing)
@@ -160,14 +163,10 @@ class Carrier:
 
     # ---------------------------------------------------------------- taking up and putting down
 
-    def catch_up(self) -> None:
-        """Stand where the ledger stands; what this process knew beside it is gone."""
-        self.standing.catch_up()
-        self.stages.rollouts.begin(None)
-        self.begun = False
-
     def give_way(self) -> None:
-        """The same, unless another process has taken the run up.
+        """Stand where the ledger stands, unless another process has taken the run up.
+
+        What this process knew beside it is gone.
 
         Raises:
             Carried: it has; whoever takes a run up last carries it.
@@ -178,9 +177,10 @@ class Carrier:
 
     def saved_state(self) -> bytes | None:
         """The box's state in which the next thought is to be had, if there is one."""
-        if before := self.stages.rollouts.due(self.progress):
+        progress = self.progress
+        if before := self.stages.rollouts.due(progress):
             return before.saved
-        return self.ledger.get(self.progress.state) if self.progress.state else self.start
+        return self.ledger.get(progress.state) if progress.state else self.start
 
     async def begin(self, box: Digest, report: Frozen) -> None:
         """Open the run, or record that it is taken up again, and in what confinement.
@@ -188,12 +188,12 @@ class Carrier:
         Raises:
             BoxRefused: the box is not in the state in which the next thought is to be had.
         """
-        if self.progress.closed is not None:
+        progress = self.progress
+        if progress.closed is not None:
             return
-        before = self.stages.rollouts.due(self.progress)
-        step = self.progress.step
-        left = before.digest if before else self.progress.box
-        if step is not None and self.terms.plants_at(self.progress, step.turn):
+        before, step = self.stages.rollouts.due(progress), progress.step
+        left = before.digest if before else progress.box
+        if step is not None and self.terms.plants_at(progress, step.turn):
             left = step.left[0]  # a planted thought changed no box, whatever it says
         if left not in (None, box):
             raise BoxRefused(
@@ -204,18 +204,20 @@ class Carrier:
             return
         self.begun = True
         confinement = self.journal.put(report)
-        if self.progress.opened is not None:
-            self.log(RunResumed(box=box, confinement=confinement, savepoint=self.progress.saved))
+        if progress.opened is not None:
+            self.log(RunResumed(box=box, confinement=confinement, savepoint=progress.saved))
         else:
-            opened = terms(self.project, self.ledger, self.run).opened
-            self.log(opened.model_copy(update={"confinement": confinement}))
+            for content in self.terms.contents:
+                self.ledger.put(content)
+            self.log(self.terms.first(confinement))
             for restriction in self.project.restrictions:
                 self.log(RestrictionDeclared(restriction=restriction))
             if self.terms.seal is not None:
                 self.log(self.terms.seal)
-        if self.progress.step is not None and self.progress.step.started:
-            self.stages.doubt(self.progress.step)
-        await self.journal.commit()
+        if step is not None and step.started:
+            self.stages.doubt(step)
+        if step is None or step.started:  # one that goes on commits before anything leaves
+            await self.journal.commit()
 
     async def carry(self, box: Box, *, wait: bool) -> Result | None:
         """Go on in this box, which is in the state that the next thought is to find.
@@ -267,19 +269,21 @@ class Carrier:
 
     def ended(self) -> Result | None:
         """How the run ended, if it did."""
-        closed = self.progress.closed
+        progress = self.progress
+        closed = progress.closed
         if closed is None:
             return None
         assert closed.status != "recorded" and closed.status != "trained"
         answer = answer_of(self.ledger, closed.answer) if closed.answer else None
-        steps, events = self.progress.steps, self.journal.durable
+        steps, events = progress.steps, self.journal.durable
         return Result(self.run, closed.status, steps, answer, closed.reason, events=events)
 
     async def advance(self, box: Box) -> str:
         """Take the next stage; returns whom the run waits for, or nothing if it goes on."""
-        if self.journal.seq - self.journal.durable > UNCOMMITTED:
-            await self.journal.commit()
-        step = self.progress.step
+        progress, journal = self.progress, self.journal
+        if journal.seq - journal.durable > UNCOMMITTED:
+            await journal.commit()
+        step = progress.step
         if step is None:
             await self.stages.think(box)
             return ""
@@ -288,10 +292,10 @@ class Carrier:
         if step.moment is None:
             self.stages.seal(step)
             return ""
-        if due(self.progress):
+        if due(progress):
             await self.stages.roll_out(box)
             return ""
-        fallen = self.progress.signoffs.withdrawn(self.ledger, self.run, step.answers, step.asked)
+        fallen = progress.signoffs.withdrawn(self.ledger, self.run, step.answers, step.asked)
         if fallen is not None:  # an approval falls with its key, or with its time
             self.log(fallen)
             return ""
@@ -307,13 +311,14 @@ class Carrier:
         return ""
 
     def _waits(self, waits_for: str, reason: str = "") -> Result:
-        step, clock = self.progress.step, now()
+        progress, clock = self.progress, now()
+        step = progress.step
         asked = step.asked.values() if step is not None else ()
         again = min((until for until in asked if until is not None and until > clock), default=None)
         return Result(
             run=self.run,
             status="waiting",
-            turns=self.progress.steps,
+            turns=progress.steps,
             reason=reason,
             waits_for=waits_for,
             events=self.journal.durable,

@@ -79,9 +79,9 @@ class Budget(Frozen):
         return ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Project:
-    """Everything that a run needs, as objects.
+    """Everything that a run needs, as objects; it is no other, though all of its parts were equal.
 
     Raises:
         ProjectError: something without which nothing runs is missing, or names do not agree.
@@ -129,13 +129,14 @@ class Project:
                     f"executors: {executor.schema.name!r} stands under the name {tool!r}"
                 )
         try:
-            canonical(spec(self.gate))
+            specified = spec(self.gate)
+            canonical(specified)
         except (ValueError, RecursionError) as error:
             raise ProjectError(f"gate: {error}") from None
         if unknown := named(self.gate) - set(self.auditors):
             known = ", ".join(self.auditors)
             raise ProjectError(f"gate: no auditor is called {sorted(unknown)[0]!r}; known: {known}")
-        for name in sorted(signers(spec(self.gate))):
+        for name in sorted(signers(specified)):
             if not getattr(self.auditors[name], "person", False):
                 raise ProjectError(f"gate: {name!r} is no person and cannot sign; name one who is")
             if name == self.thinker.name:

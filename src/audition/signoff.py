@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from pydantic import JsonValue
 
@@ -74,15 +75,18 @@ class SignOffs:
 
     gate: JsonObject = field(default_factory=dict[str, JsonValue])
     """The specification of the run's gate."""
-    people: frozenset[str] = field(init=False)
-    """Everybody whose answers need a signature."""
-    policy: Digest = field(init=False)
-    """Digest of the gate's specification."""
     keys: dict[str, KeyEnrolled] = field(default_factory=dict[str, KeyEnrolled])
     """Keys that the run was told of and that were not revoked, by id."""
 
-    def __post_init__(self) -> None:
-        self.people, self.policy = signers(self.gate), digest_value(self.gate)
+    @cached_property
+    def people(self) -> frozenset[str]:
+        """Everybody whose answers need a signature."""
+        return signers(self.gate)
+
+    @cached_property
+    def policy(self) -> Digest:
+        """Digest of the gate's specification."""
+        return digest_value(self.gate)
 
     def take(self, body: KeyEnrolled | KeyRevoked) -> None:
         """Take what the run is told of a key into account; a malformed key is none."""

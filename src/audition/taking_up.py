@@ -55,17 +55,26 @@ class Carried(Conflict):
 
 
 class Standing:
-    """Where a run stands, as far as this process knows, and the pen for its next event."""
+    """Where a run stands, as far as this process knows, and the pen for its next event.
+
+    Raises:
+        OtherProject: the run was opened under another project.
+    """
+
+    progress: Progress
+    """Where it stands."""
+    journal: Journal
+    """The pen."""
 
     def __init__(
         self, terms: Terms, ledger: SqlLedger, run: RunId, watch: Callable[[Event], None] | None
     ) -> None:
         self.ledger = ledger
         self.run = run
-        self.progress, self.journal = Progress(run), Journal(ledger, run)
         self._terms = terms
         self._watch = watch
         self._judged: tuple[Digest, Proposal] | None = None
+        self.catch_up()
 
     def proposal(self, name: Digest) -> Proposal:
         """The proposal of this name: what it is called, whoever had it in hands meanwhile.
@@ -99,7 +108,7 @@ class Standing:
                 self.progress.apply(event)
                 self.journal.seq = self.journal.durable = event.seq + 1
         opened = self.progress.opened
-        parts = differing(opened, self._terms.opened) if opened else []
+        parts = differing(opened, self._terms) if opened else []
         if opened and self.progress.seal != self._terms.seal:
             parts.append("planted steps")
         if parts:
@@ -121,10 +130,11 @@ class Standing:
             only_people(self.ledger.read(self.run, after=seen - 1), self._terms.people)
 
 
-def differing(opened: RunOpened, opening: RunOpened) -> list[str]:
+def differing(opened: RunOpened, terms: Terms) -> list[str]:
     """The parts of a project that are not as they were when the run was opened."""
-    fields = [name for name in PARTS if getattr(opened, name) != getattr(opening, name)]
-    if "tools" in fields and _projects_own(opened) == _projects_own(opening):
+    was, would = vars(opened), {**vars(terms.opened), "secret": terms.committed}
+    fields = [name for name in PARTS if was[name] != would[name]]
+    if "tools" in fields and _projects_own(opened) == _projects_own(terms.opened):
         fields = [name for name in fields if name != "auditors"]  # the guard of form follows tools
     return list(dict.fromkeys(PARTS[name] for name in fields))
 

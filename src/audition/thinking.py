@@ -84,7 +84,7 @@ async def think(project: Project, ledger: SqlLedger, progress: Progress, box: Bo
                 raise
         if scope.cancelled_caught:
             raise TimeoutError
-        taken = time.monotonic() - begun
+        taken = _since(begun)
         if not isinstance(had, Thought):
             raise TypeError(f"a {type(had).__name__} is no thought")
         proposal = had.proposal.canonical()
@@ -99,7 +99,7 @@ async def think(project: Project, ledger: SqlLedger, progress: Progress, box: Bo
         )
         return Thinking(had, proposal, what, await box.digest(), usage, before)
     except Exception as error:
-        so_far, taken = Unfinished.of(had), time.monotonic() - begun
+        so_far, taken = Unfinished.of(had), _since(begun)
         usage = so_far.usage.model_copy(update={"seconds": taken})
         leave(error, so_far.model_copy(update={"usage": usage}))
         raise
@@ -123,6 +123,11 @@ def parts(thought: Thought | Unfinished, journal: Journal) -> Parts:
         calls=_listed(thought.calls, journal),
         exchanges=_listed(thought.exchanges, journal),
     )
+
+
+def _since(begun: float) -> float:
+    """Seconds since then; a clock says no more than their billionths."""
+    return round(time.monotonic() - begun, 9)
 
 
 def _listed(parts: Sequence[Frozen], journal: Journal) -> Digest | None:

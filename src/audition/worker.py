@@ -90,7 +90,7 @@ class _Worker:
         stop: anyio.Event,
         tell: Callable[[Carrying], None] | None,
     ) -> None:
-        self._projects: dict[Digest, Project] = {identity(one, ledger): one for one in projects}
+        self._projects: dict[Digest, Project] = {identity(one): one for one in projects}
         self._ledger = ledger
         self._most = runs
         name = f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}"

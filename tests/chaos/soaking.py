@@ -196,7 +196,7 @@ class Soak:
         project = planned("plain", self.world.folder, "")
         with suppress(LedgerError), self.world.opened(create=True) as ledger:
             if new:
-                submit(ledger.database, new, project.name, identity(project, ledger))
+                submit(ledger.database, new, project.name, identity(project))
                 self.stands |= dict.fromkeys(new, "queued")
 
     def _listen(self) -> None:

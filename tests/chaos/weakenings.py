@@ -38,7 +38,7 @@ WEAKENINGS = (
         "a run that is not there is taken up",
         (
             "loop.py",
-            "        if self.progress.opened is not None:\n            self.log(RunResumed(",
+            "        if progress.opened is not None:\n            self.log(RunResumed(",
             "        if True:\n            self.log(RunResumed(",
         ),
     ),

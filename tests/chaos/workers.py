@@ -22,7 +22,7 @@ def queued(world: World) -> None:
     """Put the run into the queue."""
     project = planned("plain", world.folder, run_id("plain"))
     with world.opened(create=True) as ledger:
-        submit(ledger.database, [run_id("plain")], project.name, identity(project, ledger))
+        submit(ledger.database, [run_id("plain")], project.name, identity(project))
 
 
 def dies_acting(world: World) -> None:

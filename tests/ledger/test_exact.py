@@ -16,7 +16,7 @@ import handmade
 from audition.canonical import CanonicalError, canonical
 from audition.ledger import events, parse_event
 from audition.ledger.events import AuditRecorded, EventError, StepThought, ThoughtFailed
-from audition.step import Event, Role, Usage, Verdict
+from audition.step import Event, Role, Signature, Usage, Verdict
 
 PENS = (
     handmade.live_run(),
@@ -120,6 +120,10 @@ def test_no_field_is_made_to_fit(kind: str) -> None:
         (b'"seconds":0.25', b'"seconds":00.25'),
         (b'"seconds":0.25', b'"seconds":0.25000000000000001'),
         (b'"seconds":0.25', b'"seconds":0.00001'),
+        (b'"seconds":0.25', b'"seconds":0.0000001'),
+        (b'"seconds":0.25', b'"seconds":0.0000010'),
+        (b'"seconds":0.25', b'"seconds":123456.100000001'),
+        (b'"seconds":0.25', b'"seconds":123456.1000000000000001'),
         (b'"tokens_in":900', b'"tokens_in":900.0'),
         (b'"tokens_in":900', b'"tokens_in":-0'),
         (b'"tokens_in":900', b'"tokens_in":0900'),
@@ -168,10 +172,30 @@ def test_whatever_the_values_they_are_read_the_same(
 
 
 def test_numbers_as_they_are_measured_need_no_second_look() -> None:
-    for seconds in (0.0, 3.0, 0.25, 0.1 + 0.2, 12.345678901234567):
+    for seconds in (0.0, 3.0, 0.25, 0.1 + 0.2, 12.345678901234567, 0.000051604, 1e-6):
         body = StepThought(turn=1, usage=Usage(seconds=seconds))
         data = Event(run="0" * 32, seq=0, at=1, body=body).canonical()
         assert events._at_once(data) is not None  # pyright: ignore[reportPrivateUsage]
+
+
+def test_a_signed_answer_needs_no_second_look_unless_its_signature_has_bits_to_spare() -> None:
+    for value in (b"", b"a", b"ab", b"abc", bytes(range(64))):
+        signed = Verdict(
+            auditor="a",
+            role=Role.GUARD,
+            moment="0" * 64,
+            score=0,
+            signature=Signature(key="a+00000000", value=value),
+        )
+        event = Event(run="0" * 32, seq=0, at=1, body=AuditRecorded(verdict=signed))
+        data = event.canonical()
+        assert events._at_once(data) == event  # pyright: ignore[reportPrivateUsage]
+        for was, other in ((b"=", b""), (b'"~b:', b'"'), (b"~b:", b"~b:AAAA===="), (b'="', b'"')):
+            altered = data.replace(was, other)
+            assert at_once(altered) == with_care(altered)
+    for spelt in (b"~b:YR==", b"~b:YWJ=", b"~b:-_-_", b"~b:YWJj\n", b"~f:nan", b"~~b:YWJj"):
+        altered = data.replace(data[data.index(b"~b:") : data.index(b'"}}')], spelt)
+        assert at_once(altered) == with_care(altered)
 
 
 def _paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

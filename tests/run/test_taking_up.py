@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,31 @@ import pytest
 
 import audition.loop
 from audition.act import Shell, WriteFile
+from audition.act.schema import schema_of
 from audition.box import BoxConfig, BoxRefused, open_box
 from audition.gate import person, threshold
 from audition.history import Progress
 from audition.ledger import Conflict, SqlLedger
 from audition.loop import Carrier, OtherProject
-from audition.project import Budget
+from audition.project import Budget, Project
 from audition.step import MOST, Box, History, Restriction, Thought, Usage, Verdict, View
 from audition.think import Line, Scripted
 from audition.waiting import answer, waiting
-from rehearsal import Absent, Plays, Says, carried, kinds, note, project, red, written
+from databases import ask
+from rehearsal import (
+    Absent,
+    NoteArguments,
+    Plays,
+    Says,
+    carried,
+    kinds,
+    note,
+    project,
+    red,
+    written,
+)
+
+ANOTHER = schema_of("note", "Write another line", NoteArguments)
 
 
 def test_who_waits_beside_a_run_that_another_takes_up_gives_way(
@@ -115,6 +131,45 @@ def test_a_project_that_has_changed_is_told_which_part(
     assert carried(project(tmp_path, **same), ledger, run_id=first.run) == first
     with pytest.raises(OtherProject, match=rf"under another project: its {part} differs?;"):
         carried(project(tmp_path, **(same | changes)), ledger, run_id=first.run)
+
+
+def test_a_run_taken_up_for_its_answer_is_made_durable_with_the_acts_start(
+    tmp_path: Path, ledger: SqlLedger
+) -> None:
+    """Nothing leaves before; what is thought next, or in doubt, waits for its own commit."""
+    judged = project(tmp_path, note("a"), auditors=[Absent(name="ann")], gate=person("ann"))
+    first = carried(judged, ledger)
+    anyio.run(answer, ledger, first.run, Says(0.0, name="ann"))
+    ((begun,),) = ask(tmp_path / "ledger.db", "SELECT max(size) FROM checkpoints")
+    assert carried(judged, ledger, run_id=first.run).status == "waiting"
+    groups = ask(
+        tmp_path / "ledger.db", f"SELECT size FROM checkpoints WHERE size > {begun} ORDER BY size"
+    )
+    assert kinds(ledger, first.run)[begun : groups[0][0]] == [
+        *("run.resumed", "step.decided", "ticket.issued", "act.started")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("part", "changed"),
+    [
+        ("thinker", lambda of: vars(of.thinker).update(configuration=lambda: "a" * 64)),
+        ("thinker", lambda of: vars(of.thinker).update(name="another")),
+        ("auditors", lambda of: vars(of.auditors["ann"]).update(trained_from="a" * 64)),
+        ("tools", lambda of: vars(of.executors["note"]).update(schema=ANOTHER)),
+    ],
+)
+def test_what_a_projects_objects_say_is_asked_of_them_each_time(
+    tmp_path: Path, ledger: SqlLedger, part: str, changed: Callable[[Project], None]
+) -> None:
+    """One project carries many runs, and what thinks in it may be updated between two of them."""
+    lasting = project(tmp_path, note("a"), auditors=[Absent(name="ann")], gate=person("ann"))
+    first = carried(lasting, ledger)
+    assert carried(lasting, ledger, run_id=first.run).status == "waiting"
+    changed(lasting)
+    with pytest.raises(OtherProject, match=rf"under another project: its {part} differs?;"):
+        carried(lasting, ledger, run_id=first.run)
+    assert carried(lasting, ledger).status == "waiting"
 
 
 def test_a_thought_that_cannot_be_written_has_failed_and_leaves_no_half_of_its_step(

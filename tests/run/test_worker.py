@@ -52,7 +52,7 @@ def ledger(where: str) -> Iterator[SqlLedger]:
 
 
 def queued(ledger: SqlLedger, project: Project, *runs: str) -> None:
-    submit(ledger.database, runs, project.name, identity(project, ledger))
+    submit(ledger.database, runs, project.name, identity(project))
 
 
 def worked(ledger: SqlLedger, project: Project, **options: object) -> list[Carrying]:

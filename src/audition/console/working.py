@@ -45,7 +45,7 @@ def submit(
     loaded = _loaded(project)
     runs = [uuid.uuid4().hex for _ in range(times)]
     with SqlLedger.open(ledger, signer=signer()) as opened:
-        put(opened.database, runs, loaded.name, identity(loaded, opened))
+        put(opened.database, runs, loaded.name, identity(loaded))
     if as_json:
         answer({"runs": runs})
         return

@@ -18,7 +18,10 @@ LONGEST = 1e9
 
 def first_of(auditor: str, verdicts: Answers) -> Verdict | Failure | None:
     """The auditor's first answer: nobody takes a word back by saying another."""
-    return next((answer for answer in verdicts if answer.auditor == auditor), None)
+    for answer in verdicts:
+        if answer.auditor == auditor:
+            return answer
+    return None
 
 
 def why(gate: str, answer: Verdict | Failure) -> str:

@@ -65,7 +65,7 @@ def draw_rows(
 
 def run_secret(master: bytes, run: RunId) -> bytes:
     """A run's own secret, from one that never enters a ledger; showing it gives away no other."""
-    return hmac.new(master, f"draw/{run}".encode(), hashlib.sha256).digest()
+    return hmac.digest(master, f"draw/{run}".encode(), "sha256")
 
 
 def _point(secret: bytes, of: str) -> float:

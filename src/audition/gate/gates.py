@@ -70,8 +70,8 @@ def spec(gate: Gate) -> JsonObject:
     if len(rates) > 1:
         raise GateError(f"there is one lottery, but two rates: {rates[0]} and {rates[1]}")
     signing = {name for part in every if isinstance(part, Keys) for name in part.of}
-    others = {name for part in every if not isinstance(part, Keys) for name in _asks(part)}
-    if both := signing & others:
+    judging = (name for part in every if not isinstance(part, Keys) for name in _asks(part))
+    if signing and (both := signing.intersection(judging)):
         raise GateError(
             f"{min(both)} is asked for a key and elsewhere in the gate too; name another person"
         )

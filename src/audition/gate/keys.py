@@ -82,8 +82,8 @@ def keys_asked(spec: JsonValue) -> list[tuple[int, tuple[str, ...]]]:
     """
     found: list[tuple[int, tuple[str, ...]]] = []
     ahead: list[JsonValue] = [spec]
-    while ahead:
-        match ahead.pop():
+    for one in ahead:  # it grows meanwhile
+        match one:
             case {"kind": "keys", "needs": int(needs), "of": list(of)}:
                 found.append((needs, tuple(cast("list[str]", of))))
             case dict() as table:

@@ -18,10 +18,17 @@ from pydantic_core import SchemaValidator
 
 from audition.step import Body, Event
 
+_BACKSLASH = ord("\\")  # a number is found many times faster than a byte
 _TEXT = '"(?!~)[^"]*"'
 _TRUTH = "(?:true|false)"
 _WHOLE = "(?:0|-?[1-9][0-9]{0,14}|-?[1-8][0-9]{15})"  # what every reader of JSON keeps exactly
-_REAL = r"((?:0|[1-9][0-9]{0,14})(?:\.[0-9]{0,19}[1-9])?)"  # to be compared with the shortest
+_BYTES = (  # base64 without a bit to spare
+    '"~b:(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?"'
+)
+_REAL = (  # no number has two spellings of 15 digits; a longer one is compared with the shortest
+    r"(?:0|[1-9][0-9]{0,14}|0\.0{0,5}[1-9](?:[0-9]{0,13}[1-9])?|[1-9][0-9]{0,5}\.[0-9]{0,8}[1-9]"
+    r"|((?:0|[1-9][0-9]{0,14})\.[0-9]{0,19}[1-9]))"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +43,13 @@ class Exact:
     def read(self, data: bytes) -> Event | None:
         """The event that these bytes are the canonical form of; None if one look is not enough."""
         found = self.written.fullmatch(data)
-        if found is None or b"\\" in data:
+        if found is None or _BACKSLASH in data:
             return None
         for real in found.groups(b"0"):
             if b"." in real and repr(float(real)).encode() != real:
                 return None
         try:
-            return self.values.validate_json(data)
+            return self.values.validate_json(data.replace(b'"~b:', b'"'))  # which no text begins
         except ValueError:
             return None
 
@@ -79,6 +86,8 @@ def _form(schema: Any) -> str:
     match schema["type"]:
         case "str":
             return _TEXT
+        case "bytes":
+            return _BYTES
         case "bool":
             return _TRUTH
         case "int":
