@@ -11,8 +11,8 @@ import pytest
 from test_forgery import EDITS, Forge, forge, recompute, saved_checkpoint
 
 import handmade
+from audition.ledger.evidence import read_ahead
 from audition.verify import rows, verify
-from audition.verify.integrity import read_ahead
 
 TRUSTED = [handmade.KEY.public]
 
@@ -84,7 +84,7 @@ def test_conduct_is_not_judged(ledger_path: Path) -> None:
 
 
 def test_no_more_is_read_ahead_than_there_is_room_for() -> None:
-    rows, piece = iter([(number, bytes(1000)) for number in range(100)]), list[Any]()
+    rows, piece = iter([(number, bytes(1001)) for number in range(100)]), list[Any]()
     assert read_ahead(rows, piece, 50, 10_000) < 0 and len(piece) == 10
     assert read_ahead(rows, piece, 5, 10_000) > 0 and len(piece) == 15
     assert next(rows)[0] == 15

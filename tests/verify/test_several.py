@@ -36,7 +36,7 @@ def threads(jobs: int) -> Executor:
 @pytest.fixture(autouse=True)
 def cut_small() -> Iterator[None]:
     """Pages of a few events, so that every part is cut many times."""
-    with mock.patch.object(several, "PAGE", 5), mock.patch.object(several, "processes", threads):
+    with mock.patch("audition.ledger.evidence.PAGE", 5), mock.patch.object(several, "processes", threads):
         yield
 
 
@@ -167,16 +167,16 @@ def test_content_exchanged_after_it_was_hashed_is_found(whole: Path, tmp_path: P
 @pytest.mark.parametrize("nth", [0, 7, -1])
 def test_an_event_that_no_part_holds_is_missed(whole: Path, nth: int) -> None:
     """An event lost where the work is cut cannot go by: the tree has it."""
-    rows = Evidence.rows
+    pages = Evidence.pages
 
     def lossy(self: Evidence, part: Any = None) -> Iterator[Any]:
-        found = list(rows(self, part))
+        found = [row for page in pages(self, part) for row in page]
         if part is not None and part.first == 2:
             del found[nth]
-        yield from found
+        yield found
 
     with (
-        mock.patch.object(Evidence, "rows", lossy),
+        mock.patch.object(Evidence, "pages", lossy),
         mock.patch.object(verification, "_alone", side_effect=InterruptedError),
         pytest.raises(InterruptedError),
     ):

@@ -29,11 +29,8 @@ from audition.ledger.evidence import Evidence, Part
 from audition.verify.conduct import Conduct, Conducted
 from audition.verify.contents import NAMED, Contents
 from audition.verify.finding import Findings, Place
-from audition.verify.integrity import Integrity, read_ahead
-from audition.verify.rows import Rows
-
-PAGE = 1024
-"""Events examined between two looks at the contents."""
+from audition.verify.integrity import Integrity
+from audition.verify.rows import Rows, hashed
 
 PARTS = 8
 """Parts for each process, so that none waits long for the last."""
@@ -99,14 +96,13 @@ def examined(where: str | Path, origin: str, trusted: tuple[PublicKey, ...], par
     with Evidence(where) as evidence:
         contents = Contents(evidence, findings, hashed=False)
         rows, conduct = Rows(findings), Conduct(contents, trusted, findings, origin)
-        every, ended = evidence.rows(part), evidence.origin != origin
+        if evidence.origin != origin:
+            return Share()
         if part.also is not None:
             counted = part.first <= part.also <= part.last
-        while not ended:
-            piece: list[Any] = []
-            ended = read_ahead(every, piece, PAGE) >= 0 and len(piece) < PAGE
+        for piece in evidence.pages(part):
             mine = [row[3] for row in piece if counted or row[1] != register]
-            page = rows.read(piece)
+            page = rows.read(piece, agreed=hashed(piece))
             contents.look_up(page)
             for read in page:
                 conduct.take(read)
@@ -117,7 +113,7 @@ def examined(where: str | Path, origin: str, trusted: tuple[PublicKey, ...], par
         conducted = conduct.conclude()
         if not counted:
             conducted.tally.register_unchecked = 0  # as it is where they are counted
-    if findings.total or evidence.origin != origin:
+    if findings.total:
         return Share()
     return Share(leaves.digest(), conducted, contents.absent, contents.redacted)
 
