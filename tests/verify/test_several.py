@@ -36,7 +36,10 @@ def threads(jobs: int) -> Executor:
 @pytest.fixture(autouse=True)
 def cut_small() -> Iterator[None]:
     """Pages of a few events, so that every part is cut many times."""
-    with mock.patch("audition.ledger.evidence.PAGE", 5), mock.patch.object(several, "processes", threads):
+    with (
+        mock.patch("audition.ledger.evidence.PAGE", 5),
+        mock.patch.object(several, "processes", threads),
+    ):
         yield
 
 

@@ -702,7 +702,7 @@ def parse_event(data: bytes, *, strict: bool = True) -> Event:
 def _at_once(data: bytes) -> Event | None:
     """The event, if these bytes are so plainly what this version writes that one look will do."""
     end = data.rfind(b'","run":"')
-    body = _NAMED.get(data[data.rfind(b'"', 0, max(0, end)) + 1 : end])
+    body = _NAMED.get(data[data.rfind(b'"', 0, end) + 1 : end])
     exact = None if body is None else _exact(body)
     return None if exact is None else exact.read(data)
 

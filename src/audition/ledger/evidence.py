@@ -154,9 +154,7 @@ class Evidence:
     def held(self, names: Collection[bytes]) -> dict[bytes, bool]:
         """Which of these contents have a row, and whether their data is still there."""
         return {
-            name: bool(there)
-            for some in _slices(names)
-            for there, name in self._stream(_HELD, some)
+            name: bool(there) for some in _slices(names) for there, name in self._named(_HELD, some)
         }
 
     def get(self, names: Collection[bytes]) -> Iterator[tuple[bytes, Any, Any]]:
@@ -164,7 +162,7 @@ class Evidence:
         among = contents_table.c.digest.in_
         for some in _slices(sorted(names)):
             for few in (some,) if self._database.page is None else self._light(among(some)):
-                yield from self._stream(_GET, few)
+                yield from self._named(_GET, few)
 
     def _light(self, among: sa.ColumnElement[bool]) -> Iterator[list[bytes]]:
         """The names of contents, in order, as many at a time as may be in memory together."""
@@ -186,23 +184,31 @@ class Evidence:
         query = _raw(index, events_table.c.leaf, events_table.c.data)
         yield from self._stream(query.where(index >= start, index < end).order_by(index))
 
-    def _stream(self, query: sa.Select[Any], names: Sequence[bytes] = ()) -> Iterator[Any]:
-        return chain.from_iterable(self._pages(query, names))
+    def _stream(self, query: sa.Select[Any]) -> Iterator[Any]:
+        return chain.from_iterable(self._pages(query))
 
-    def _pages(self, query: sa.Select[Any], names: Sequence[bytes] = ()) -> Iterator[list[Any]]:
+    def _pages(self, query: sa.Select[Any]) -> Iterator[list[Any]]:
         """What is asked for, as many rows at a time as there is room for."""
-        asked = {"names": names} if names else None
         if page := self._database.page:
             query = query.execution_options(yield_per=page)
-            with self._database.plainly(), self._connection.execute(query, asked) as rows:
-                yield from _cut(rows)
-            return
+        with self._database.plainly(), self._connection.execute(query) as found:
+            yield from self._cut(found)
+
+    def _named(self, query: str, names: Sequence[bytes]) -> Iterator[Any]:
+        """What is asked of these contents, which may be in memory together or come one by one."""
+        text = self._database.sql(query.format(", ".join("?" * len(names))))
         with self._database.plainly():
-            found: Any = self._connection.execute(query, asked)
-            try:
-                yield from _cut(found.cursor)  # the driver's own: nothing is converted between
-            except sqlite3.Error as error:
-                raise DBAPIError("", None, error) from None
+            with self._connection.exec_driver_sql(text, tuple(names)) as found:
+                yield from chain.from_iterable(self._cut(found))
+
+    def _cut(self, found: sa.CursorResult[Any]) -> Iterator[list[Any]]:
+        if self._database.page is not None:
+            yield from _cut(found)
+            return
+        try:
+            yield from _cut(found.cursor)  # the driver's own: nothing is converted between
+        except sqlite3.Error as error:
+            raise DBAPIError("", None, error) from None
 
 
 def _raw(*columns: Any) -> sa.Select[Any]:
@@ -267,7 +273,5 @@ def _slices(names: Collection[bytes]) -> Iterator[list[bytes]]:
         yield every[start : start + 500]
 
 
-_NAME = contents_table.c.digest
-_NAMED = _NAME.in_(sa.bindparam("names", expanding=True, type_=NullType()))
-_HELD = _raw(contents_table.c.data.is_not(None), _NAME).where(_NAMED)
-_GET = _raw(_NAME, contents_table.c.salt, contents_table.c.data).where(_NAMED).order_by(_NAME)
+_HELD = "SELECT data IS NOT NULL, digest FROM contents WHERE digest IN ({})"
+_GET = "SELECT digest, salt, data FROM contents WHERE digest IN ({}) ORDER BY digest"

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from audition.collecting import seldom
 from audition.ledger import PublicKey
