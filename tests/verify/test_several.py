@@ -35,8 +35,9 @@ def threads(jobs: int) -> Executor:
 
 @pytest.fixture(autouse=True)
 def cut_small() -> Iterator[None]:
-    """Pages of a few events, so that every part is cut many times."""
+    """Pages of a few events, so that every part is cut many times, and no ledger is too short."""
     with (
+        mock.patch.object(verification, "EACH", 1),
         mock.patch("audition.ledger.evidence.PAGE", 5),
         mock.patch.object(several, "processes", threads),
     ):
@@ -239,6 +240,17 @@ def test_a_rule_committed_to_after_a_sibling_is_found_by_several(tmp_path: Path)
     says = "a rule of selection is committed to after the first sibling has begun"
     assert [one.says for one in found.findings] == [says]
     assert _same(found, verify(path, TRUSTED))
+
+
+@pytest.mark.parametrize("jobs", [None, JOBS])
+def test_a_short_ledger_is_for_one_process_however_many_were_asked_for(
+    whole: Path, jobs: int | None
+) -> None:
+    with (
+        mock.patch.object(verification, "EACH", 1_000),
+        mock.patch.object(verification, "_together", side_effect=AssertionError("together")),
+    ):
+        assert verify(whole, TRUSTED, jobs=jobs).ok
 
 
 def test_this_process_takes_parts_that_no_other_has_begun(whole: Path) -> None:

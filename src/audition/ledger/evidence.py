@@ -197,11 +197,11 @@ class Evidence:
     def _named(self, query: str, names: Sequence[bytes]) -> Iterator[Any]:
         """What is asked of these contents, which may be in memory together or come one by one."""
         text = self._database.sql(query.format(", ".join("?" * len(names))))
-        with self._database.plainly():
-            with self._connection.exec_driver_sql(text, tuple(names)) as found:
-                yield from chain.from_iterable(self._cut(found))
+        asked = self._connection.exec_driver_sql
+        with self._database.plainly(), asked(text, tuple(names)) as found:
+            yield from chain.from_iterable(self._cut(found))
 
-    def _cut(self, found: sa.CursorResult[Any]) -> Iterator[list[Any]]:
+    def _cut(self, found: Any) -> Iterator[list[Any]]:
         if self._database.page is not None:
             yield from _cut(found)
             return

@@ -58,8 +58,9 @@ class Frontier:
             width = min(room, 1 << (len(leaves) - done).bit_length() - 1)
             level = leaves[done : done + width]
             while len(level) > 1:
-                each = iter(level)  # taken twice at a time: pairs
-                level = [sha256(b"\x01" + one + other).digest() for one, other in zip(each, each)]
+                each = iter(level)
+                pairs = zip(each, each, strict=True)
+                level = [sha256(b"\x01" + one + other).digest() for one, other in pairs]
             self._join(level[0], width)
             done += width
 

@@ -75,11 +75,15 @@ def nothing_amiss(
     try:
         with processes(jobs - 1) as pool:
             pool.submit(Share)  # what is needed for one is loaded while damage is looked for
-            if evidence.damage() is not None or (parts := _parts(evidence, jobs)) is None:
+            if evidence.damage(indices=False) is not None:  # there may be no end to what is damaged
+                return None
+            if (parts := _parts(evidence, jobs)) is None:
                 return None
             ask = partial(examined, evidence.where, evidence.origin, trusted)
             shares = {pool.submit(ask, part): part for part in parts}
             try:
+                if evidence.damage() is not None:
+                    return None
                 return _together(shares, ask, integrity, contents, progress)
             finally:
                 for share in shares:
