@@ -6,7 +6,7 @@ The events are read once, in order of index; each is given on once its own row a
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,7 +119,7 @@ class Integrity:
         for rows in self._every(self._evidence.pages()):
             page: list[Read] = []
             for piece in self._cut(rows):
-                for some, agreed in self._grown(piece, hashed(piece)):
+                for some, agreed in self._grown(piece, hashed):
                     page += self._rows.read(some, agreed=agreed, parsed=parsed)
             yield page
 
@@ -130,8 +130,7 @@ class Integrity:
         """
         for rows in self._every(self._evidence.leaves()):
             for piece in self._cut(rows):
-                for some, _ in self._grown(piece, all(proper(row[3], row[3]) for row in piece)):
-                    yield some
+                yield from (some for some, _ in self._grown(piece, _hashes))
 
     def _every(self, pages: Iterator[list[Any]]) -> Iterator[list[Any]]:
         """All pages that can be read; in the end, what is to be said of the whole."""
@@ -158,15 +157,17 @@ class Integrity:
             yield rows[start:end]
             start = end
 
-    def _grown(self, rows: list[Any], agreed: bool) -> Iterator[tuple[list[Any], bool]]:
+    def _grown(
+        self, rows: list[Any], agree: Callable[[list[Any]], bool]
+    ) -> Iterator[tuple[list[Any], bool]]:
         """Let the tree grow by these rows; where one is amiss, by one at a time.
 
         Args:
             rows: some rows.
-            agreed: whether each leaf is known to be the hash of an event.
+            agree: whether the leaves in rows are what they are to be, which is said beside them.
         """
         start = self._tree.size
-        if agreed and [row[0] for row in rows] == list(range(start, start + len(rows))):
+        if agree(rows) and [row[0] for row in rows] == list(range(start, start + len(rows))):
             self._tree.extend([row[3] for row in rows])
             yield rows, True
             return
@@ -178,7 +179,7 @@ class Integrity:
             leaf, data = row[3], row[-1]
             sound = proper(leaf, data) or let_go(leaf, data)
             self._tree.append(leaf if sound else leaf_hash(b""))
-            yield [row], hashed([row])
+            yield [row], agree([row])
 
     # ---------------------------------------------------------------- roots
 
@@ -277,3 +278,7 @@ class Integrity:
 
     def _edge(self) -> Place:
         return Place(self._tree.size)
+
+
+def _hashes(rows: list[Any]) -> bool:
+    return all(proper(row[3], row[3]) for row in rows)
