@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -11,8 +12,8 @@ import pytest
 from test_forgery import EDITS, Forge, forge, recompute, saved_checkpoint
 
 import handmade
+from audition.ledger.evidence import Evidence, read_ahead
 from audition.verify import rows, verify
-from audition.verify.integrity import read_ahead
 
 TRUSTED = [handmade.KEY.public]
 
@@ -83,8 +84,23 @@ def test_conduct_is_not_judged(ledger_path: Path) -> None:
     assert not verify(ledger_path, TRUSTED).ok
 
 
+def test_what_is_damaged_is_not_read_to_an_end_that_may_not_come(ledger_path: Path) -> None:
+    def endless(_: Evidence) -> Iterator[list[Any]]:
+        for _ in range(1_000_000):
+            yield []
+        raise AssertionError("read on")
+
+    with (
+        mock.patch.object(Evidence, "damage", return_value="a page is its own child"),
+        mock.patch.object(Evidence, "pages", endless),
+    ):
+        found = verify(ledger_path, TRUSTED, integrity=True)
+    says = [one.says for one in found.findings]
+    assert says == ["the database is damaged: a page is its own child"]
+
+
 def test_no_more_is_read_ahead_than_there_is_room_for() -> None:
-    rows, piece = iter([(number, bytes(1000)) for number in range(100)]), list[Any]()
+    rows, piece = iter([(number, bytes(1001)) for number in range(100)]), list[Any]()
     assert read_ahead(rows, piece, 50, 10_000) < 0 and len(piece) == 10
     assert read_ahead(rows, piece, 5, 10_000) > 0 and len(piece) == 15
     assert next(rows)[0] == 15

@@ -35,8 +35,12 @@ def threads(jobs: int) -> Executor:
 
 @pytest.fixture(autouse=True)
 def cut_small() -> Iterator[None]:
-    """Pages of a few events, so that every part is cut many times."""
-    with mock.patch.object(several, "PAGE", 5), mock.patch.object(several, "processes", threads):
+    """Pages of a few events, so that every part is cut many times, and no ledger is too short."""
+    with (
+        mock.patch.object(verification, "EACH", 1),
+        mock.patch("audition.ledger.evidence.PAGE", 5),
+        mock.patch.object(several, "processes", threads),
+    ):
         yield
 
 
@@ -167,16 +171,16 @@ def test_content_exchanged_after_it_was_hashed_is_found(whole: Path, tmp_path: P
 @pytest.mark.parametrize("nth", [0, 7, -1])
 def test_an_event_that_no_part_holds_is_missed(whole: Path, nth: int) -> None:
     """An event lost where the work is cut cannot go by: the tree has it."""
-    rows = Evidence.rows
+    pages = Evidence.pages
 
     def lossy(self: Evidence, part: Any = None) -> Iterator[Any]:
-        found = list(rows(self, part))
+        found = [row for page in pages(self, part) for row in page]
         if part is not None and part.first == 2:
             del found[nth]
-        yield from found
+        yield found
 
     with (
-        mock.patch.object(Evidence, "rows", lossy),
+        mock.patch.object(Evidence, "pages", lossy),
         mock.patch.object(verification, "_alone", side_effect=InterruptedError),
         pytest.raises(InterruptedError),
     ):
@@ -236,6 +240,17 @@ def test_a_rule_committed_to_after_a_sibling_is_found_by_several(tmp_path: Path)
     says = "a rule of selection is committed to after the first sibling has begun"
     assert [one.says for one in found.findings] == [says]
     assert _same(found, verify(path, TRUSTED))
+
+
+@pytest.mark.parametrize("jobs", [None, JOBS])
+def test_a_short_ledger_is_for_one_process_however_many_were_asked_for(
+    whole: Path, jobs: int | None
+) -> None:
+    with (
+        mock.patch.object(verification, "EACH", 1_000),
+        mock.patch.object(verification, "_together", side_effect=AssertionError("together")),
+    ):
+        assert verify(whole, TRUSTED, jobs=jobs).ok
 
 
 def test_this_process_takes_parts_that_no_other_has_begun(whole: Path) -> None:

@@ -90,7 +90,8 @@ def verify(
     jobs: Annotated[
         int | None,
         typer.Option(
-            help="Processes; if not given, one for each processor where the ledger is long.",
+            help="Processes at most, one for every 50,000 events; if not given, as many as there "
+            "are processors.",
             metavar="N",
             min=1,
             max=64,

@@ -7,9 +7,9 @@ down to the last byte.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -41,8 +41,11 @@ class Part:
     """One more run, as far as it goes before the end."""
 
 
-_TOGETHER = 8 << 20
-"""Bytes of content that a server sends at a time, or one content."""
+PAGE = 1024
+"""Rows that are read at a time."""
+
+ROOM = 8 << 20
+"""Bytes that are read at a time, or one row; or that a server sends, or one content."""
 
 
 class Evidence:
@@ -98,6 +101,10 @@ class Evidence:
 
     def rows(self, part: Part | None = None) -> Iterator[tuple[Any, Any, Any, Any, Any]]:
         """Every event: (index, run, seq, leaf, data), in order of index; or those of a part."""
+        return chain.from_iterable(self.pages(part))
+
+    def pages(self, part: Part | None = None) -> Iterator[list[Any]]:
+        """As `rows`, some at a time."""
         columns = (
             events_table.c.index,
             runs_table.c.name,
@@ -109,13 +116,13 @@ class Evidence:
             events_table, runs_table, runs_table.c.id == events_table.c.run, isouter=True
         )
         for some in _of(query, part):
-            yield from self._stream(some.order_by(events_table.c.index))
+            yield from self._pages(some.order_by(events_table.c.index))
 
-    def leaves(self) -> Iterator[tuple[Any, Any, Any, Any]]:
-        """Of every event: (index, number of its run here, seq, leaf), in order of index."""
+    def leaves(self) -> Iterator[list[Any]]:
+        """Of every event: (index, number of its run here, seq, leaf), in order, some at a time."""
         columns = events_table.c
         query = _raw(columns.index, columns.run, columns.seq, columns.leaf)
-        return self._stream(query.order_by(columns.index))
+        return self._pages(query.order_by(columns.index))
 
     def runs(self) -> Iterator[tuple[Any, Any, Any, Any]]:
         """Of every run: (its number here, how many events, first and last index), by number."""
@@ -147,9 +154,7 @@ class Evidence:
     def held(self, names: Collection[bytes]) -> dict[bytes, bool]:
         """Which of these contents have a row, and whether their data is still there."""
         return {
-            name: bool(there)
-            for some in _slices(names)
-            for name, there in self._stream(_HELD, some)
+            name: bool(there) for some in _slices(names) for there, name in self._named(_HELD, some)
         }
 
     def get(self, names: Collection[bytes]) -> Iterator[tuple[bytes, Any, Any]]:
@@ -157,15 +162,15 @@ class Evidence:
         among = contents_table.c.digest.in_
         for some in _slices(sorted(names)):
             for few in (some,) if self._database.page is None else self._light(among(some)):
-                yield from self._stream(_GET, few)
+                yield from self._named(_GET, few)
 
     def _light(self, among: sa.ColumnElement[bool]) -> Iterator[list[bytes]]:
         """The names of contents, in order, as many at a time as may be in memory together."""
         column = contents_table.c.digest
         size = sa.func.coalesce(sa.func.octet_length(contents_table.c.data), 0)
         some, weight = list[bytes](), 0
-        for name, length in self._stream(_raw(column, size).where(among).order_by(column)):
-            if some and (weight + length > _TOGETHER or len(some) == 500):
+        for length, name in self._stream(_raw(size, column).where(among).order_by(column)):
+            if some and (weight + length > ROOM or len(some) == 500):
                 yield some
                 some, weight = [], 0
             some.append(name)
@@ -179,26 +184,73 @@ class Evidence:
         query = _raw(index, events_table.c.leaf, events_table.c.data)
         yield from self._stream(query.where(index >= start, index < end).order_by(index))
 
-    def _stream(self, query: sa.Select[Any], names: Sequence[bytes] = ()) -> Iterator[Any]:
-        """Row by row: a page of rows could be a page of the largest contents."""
-        asked = {"names": names} if names else None
+    def _stream(self, query: sa.Select[Any]) -> Iterator[Any]:
+        return chain.from_iterable(self._pages(query))
+
+    def _pages(self, query: sa.Select[Any]) -> Iterator[list[Any]]:
+        """What is asked for, as many rows at a time as there is room for."""
         if page := self._database.page:
             query = query.execution_options(yield_per=page)
-            with self._database.plainly(), self._connection.execute(query, asked) as rows:
-                yield from rows
+        with self._database.plainly(), self._connection.execute(query) as found:
+            yield from self._cut(found)
+
+    def _named(self, query: str, names: Sequence[bytes]) -> Iterator[Any]:
+        """What is asked of these contents, which may be in memory together or come one by one."""
+        text = self._database.sql(query.format(", ".join("?" * len(names))))
+        asked = self._connection.exec_driver_sql
+        with self._database.plainly(), asked(text, tuple(names)) as found:
+            yield from chain.from_iterable(self._cut(found))
+
+    def _cut(self, found: Any) -> Iterator[list[Any]]:
+        if self._database.page is not None:
+            yield from _cut(found)
             return
-        with self._database.plainly():
-            found: Any = self._connection.execute(query, asked)
-            try:
-                yield from chain(found.cursor)  # the driver's own: nothing is converted between
-            except sqlite3.Error as error:
-                raise DBAPIError("", None, error) from None
+        try:
+            yield from _cut(found.cursor)  # the driver's own: nothing is converted between
+        except sqlite3.Error as error:
+            raise DBAPIError("", None, error) from None
 
 
 def _raw(*columns: Any) -> sa.Select[Any]:
     """A selection without conversions: what stands in the file, whatever its type."""
     raw: list[Any] = [sa.type_coerce(column, NullType()).label(None) for column in columns]
     return sa.select(*raw)  # type: ignore[return-value]  # of a number of columns left open
+
+
+def _cut(rows: Iterable[Any]) -> Iterator[list[Any]]:
+    """Pages of rows; if they break off, what was read before comes first."""
+    every, more = iter(rows), True
+    while more:
+        page: list[Any] = []
+        try:
+            more = read_ahead(every, page, PAGE, ROOM) < 0 or len(page) == PAGE
+        except Exception:
+            yield page
+            raise
+        yield page
+
+
+def read_ahead(rows: Iterator[Any], page: list[Any], most: int, room: int) -> int:
+    """Read the next rows, at most so many; that for which there is no room is the last.
+
+    Args:
+        rows: of which the last column is what may be long.
+        page: where they are put, as far as they can be read.
+        most: how many.
+        room: bytes.
+
+    Returns:
+        The room that is left.
+    """
+    for row in islice(rows, most):
+        page.append(row)
+        try:
+            room -= len(row[-1])
+        except TypeError:  # a number, or nothing
+            continue
+        if room < 0:
+            break
+    return room
 
 
 def _of(query: sa.Select[Any], part: Part | None) -> list[sa.Select[Any]]:
@@ -221,7 +273,5 @@ def _slices(names: Collection[bytes]) -> Iterator[list[bytes]]:
         yield every[start : start + 500]
 
 
-_NAME = contents_table.c.digest
-_NAMED = _NAME.in_(sa.bindparam("names", expanding=True, type_=NullType()))
-_HELD = _raw(_NAME, contents_table.c.data.is_not(None)).where(_NAMED)
-_GET = _raw(_NAME, contents_table.c.salt, contents_table.c.data).where(_NAMED).order_by(_NAME)
+_HELD = "SELECT data IS NOT NULL, digest FROM contents WHERE digest IN ({})"
+_GET = "SELECT digest, salt, data FROM contents WHERE digest IN ({}) ORDER BY digest"

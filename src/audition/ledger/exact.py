@@ -45,7 +45,7 @@ class Exact:
         found = self.written.fullmatch(data)
         if found is None or _BACKSLASH in data:
             return None
-        for real in found.groups(b"0"):
+        for real in filter(None, found.groups()):
             if b"." in real and repr(float(real)).encode() != real:
                 return None
         try:

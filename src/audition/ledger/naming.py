@@ -32,7 +32,7 @@ from audition.step import Body, Digest
 def names(body: Body) -> Sequence[Digest]:
     """The contents that an event names, in order."""
     naming = _NAMING.get(type(body))
-    return () if naming is None else [one for one in naming(body) if one is not None]
+    return () if naming is None else [*filter(None, naming(body))]
 
 
 def _opening(body: RunOpened) -> Iterator[Digest | None]:
@@ -45,6 +45,10 @@ def _candidates(body: CandidatesSealed) -> Iterator[Digest | None]:
     for one in (*body.candidates, *body.missing):
         yield one.proposal if isinstance(one, Candidate) else None
         yield from (one.content, one.calls, one.exchanges)
+
+
+def _answering(body: AuditRecorded) -> tuple[Digest | None]:
+    return (body.answer.said if body.verdict is None else body.verdict.said,)
 
 
 def _fields(*fields: str) -> Callable[[Any], Iterable[Digest | None]]:
@@ -62,7 +66,7 @@ _NAMING: dict[type[Body], Callable[[Any], Iterable[Digest | None]]] = {
     ThoughtFailed: _fields("content", "calls", "exchanges"),
     StepProposed: _fields("proposal"),
     CandidatesSealed: _candidates,
-    AuditRecorded: _fields("answer.said"),
+    AuditRecorded: _answering,
     ActFinished: _fields("outcome"),
     ActInDoubt: _fields("outcome"),
     ActRecorded: _fields("outcome"),

@@ -6,10 +6,10 @@ the size name, largest first: at most 54 hashes for any ledger.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
 
-EMPTY = hashlib.sha256(b"").digest()
+EMPTY = sha256(b"").digest()
 """Root of the empty tree."""
 
 Leaves = Callable[[int, int], Iterable[bytes]]
@@ -22,17 +22,17 @@ class ProofError(ValueError):
 
 def leaf_hash(data: bytes) -> bytes:
     """Hash of a leaf: SHA-256(0x00 ‖ data)."""
-    return hashlib.sha256(b"\x00" + data).digest()
+    return sha256(b"\x00" + data).digest()
 
 
 def leaf_hashes(data: Iterable[bytes]) -> list[bytes]:
     """Hashes of leaves."""
-    return [hashlib.sha256(b"\x00" + one).digest() for one in data]
+    return [sha256(b"\x00" + one).digest() for one in data]
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
     """Hash of an inner node: SHA-256(0x01 ‖ left ‖ right)."""
-    return hashlib.sha256(b"\x01" + left + right).digest()
+    return sha256(b"\x01" + left + right).digest()
 
 
 class Frontier:
@@ -56,10 +56,11 @@ class Frontier:
         while done < len(leaves):
             room = self.size & -self.size or len(leaves)  # the largest subtree that fits here
             width = min(room, 1 << (len(leaves) - done).bit_length() - 1)
-            level = list(leaves[done : done + width])
+            level = leaves[done : done + width]
             while len(level) > 1:
-                pairs = zip(level[::2], level[1::2], strict=True)
-                level = [hashlib.sha256(b"\x01" + one + other).digest() for one, other in pairs]
+                each = iter(level)
+                pairs = zip(each, each, strict=True)
+                level = [sha256(b"\x01" + one + other).digest() for one, other in pairs]
             self._join(level[0], width)
             done += width
 

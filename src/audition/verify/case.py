@@ -197,8 +197,10 @@ class Case:
 
     def clock(self, at: Micros) -> Micros:
         """How long after the event before it this one is; clocks that are set may go back."""
-        self.tally.backwards += at < self._last
-        since, self._last = max(0, at - self._last), at
+        since, self._last = at - self._last, at
+        if since < 0:
+            self.tally.backwards += 1
+            return 0
         return since
 
     def proposed(self, body: StepProposed, thought: StepThought | None, place: str) -> Step:

@@ -70,15 +70,17 @@ class Contents:
         named: dict[bytes, Read] = {}
         proposals: set[bytes] = set()
         outcomes: set[bytes] = set()
+        looked_into = {StepProposed: proposals, ActFinished: outcomes}
         for read in page:
             body = read[1].body
-            for digest in names(body):
+            if not (found := names(body)):
+                continue
+            among = looked_into.get(type(body))
+            for digest in found:
                 name = bytes.fromhex(digest)
                 named.setdefault(name, read)
-                if type(body) is StepProposed:
-                    proposals.add(name)
-                elif type(body) is ActFinished:
-                    outcomes.add(name)
+                if among is not None:
+                    among.add(name)
         shown = proposals | outcomes
         held = self._evidence.held(named.keys() - shown)
         self._proposed, self._statuses = {}, {}
@@ -88,6 +90,8 @@ class Contents:
                 self._propose(name.hex(), data)
             if isinstance(data, bytes) and name in outcomes:
                 self._statuses[name.hex()] = _field(data, "status")
+        if not self._altered and all(map(held.get, named)):
+            return
         for name, read in named.items():
             if name in self._altered:
                 self._found(10, f"{_short(name)} {self._altered.pop(name)}", at=place_of(read))

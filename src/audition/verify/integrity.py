@@ -6,10 +6,8 @@ The events are read once, in order of index; each is given on once its own row a
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
-from sys import getsizeof
 from typing import Any
 
 from audition.ledger import Checkpoint, LedgerError, NoteError, PublicKey, read_checkpoint
@@ -18,13 +16,7 @@ from audition.ledger.note import signers
 from audition.ledger.tree import Frontier, leaf_hash
 from audition.verify.cosigned import Cosigned
 from audition.verify.finding import Findings, Place, Read
-from audition.verify.rows import Rows, let_go, proper
-
-PAGE = 1024
-"""Events that are given on at a time."""
-
-ROOM = 1 << 23
-"""Bytes of events that are held at a time, and one event."""
+from audition.verify.rows import Rows, hashed, let_go, proper
 
 SIGNERS = 20
 """Unknown signers that are named; a hostile ledger may have any number."""
@@ -82,7 +74,8 @@ class Integrity:
         self._tree = Frontier()
         self._rows = Rows(findings)
         self._whole = True
-        self._room = ROOM
+        self._claims = self._claimed()
+        self._claim: _Claim | None = None
         self._agreed = 0
         self._doubted: _Claim | None = None
         self.signatures = 0
@@ -123,65 +116,60 @@ class Integrity:
             parsed: whether the events are read at all; else no page holds any, and rows that agree
                 with what is written in them are not looked at further.
         """
-        page: list[Read] = []
-        for rows in self._pieces(self._evidence.rows(), page):
-            if parsed:
-                page += self._rows.read(rows)
-            elif not self._rows.sound(rows):
-                self._rows.read(rows)
-            if not parsed or len(page) >= PAGE or self._room < 0:
-                yield page.copy()
-                page.clear()
-        yield page
+        for rows in self._every(self._evidence.pages()):
+            page: list[Read] = []
+            for piece in self._cut(rows):
+                for some, agreed in self._grown(piece, hashed):
+                    page += self._rows.read(some, agreed=agreed, parsed=parsed)
+            yield page
 
     def leaves(self) -> Iterator[list[Any]]:
         """Make the tree of the leaf hashes as they stand, some (index, run, seq, leaf) at a time.
 
         Whether they are those of the events is for whoever reads the events.
         """
-        yield from self._pieces(self._evidence.leaves(), [])
+        for rows in self._every(self._evidence.leaves()):
+            for piece in self._cut(rows):
+                yield from (some for some, _ in self._grown(piece, _hashes))
 
-    def _pieces(self, rows: Iterator[Any], page: Sized) -> Iterator[list[Any]]:
-        """The rows, cut where the page is full and at every size of which a root is claimed."""
-        claims = self._claims()
-        claim = next(claims, None)
-        ended = False
-        while not ended:
-            while claim is not None and claim.size <= self._tree.size:
-                self._compare(claim)
-                claim = next(claims, None)
-            count = PAGE - len(page)
+    def _every(self, pages: Iterator[list[Any]]) -> Iterator[list[Any]]:
+        """All pages that can be read; in the end, what is to be said of the whole."""
+        self._claim = next(self._claims, None)
+        try:
+            yield from pages
+        except LedgerError as error:
+            self._whole = False
+            self._findings.add(10, f"no event can be read from here: {error}", at=self._edge())
+        self._compare_due()
+        for claim in (self._claim, *self._claims):
             if claim is not None:
-                count = min(count, claim.size - self._tree.size)
-            piece: list[Any] = []
-            error: LedgerError | None = None
-            try:
-                self._room = read_ahead(rows, piece, count, self._room if len(page) else ROOM)
-                ended = len(piece) < count and self._room >= 0
-            except LedgerError as failed:
-                error, ended = failed, True
-            if piece:
-                yield from self._grown(piece)
-            if error is not None:
-                self._whole = False
-                says = f"no event can be read from here: {error}"
-                self._findings.add(10, says, at=self._edge())
-        while claim is not None and claim.size <= self._tree.size:
-            self._compare(claim)
-            claim = next(claims, None)
-        while claim is not None:
-            self._beyond(claim)
-            claim = next(claims, None)
+                self._beyond(claim)
         self._conclude()
 
-    def _grown(self, rows: list[Any]) -> Iterator[list[Any]]:
-        """Let the tree grow by these rows; where one is amiss, by one at a time."""
-        indices, _, _, leaves, *more = zip(*rows, strict=True)
-        last = more[0] if more else leaves
-        in_turn = indices == tuple(range(self._tree.size, self._tree.size + len(rows)))
-        if in_turn and {*map(type, leaves), *map(type, last)} == {bytes} and _long(leaves):
-            self._tree.extend(leaves)
-            yield rows
+    def _cut(self, rows: list[Any]) -> Iterator[list[Any]]:
+        """These rows, cut at every size of which a root is claimed."""
+        start = 0
+        while start < len(rows):
+            self._compare_due()
+            end = len(rows)
+            if self._claim is not None:
+                end = min(end, start + self._claim.size - self._tree.size)
+            yield rows[start:end]
+            start = end
+
+    def _grown(
+        self, rows: list[Any], agree: Callable[[list[Any]], bool]
+    ) -> Iterator[tuple[list[Any], bool]]:
+        """Let the tree grow by these rows; where one is amiss, by one at a time.
+
+        Args:
+            rows: some rows.
+            agree: whether the leaves in rows are what they are to be, which is said beside them.
+        """
+        start = self._tree.size
+        if agree(rows) and [row[0] for row in rows] == list(range(start, start + len(rows))):
+            self._tree.extend([row[3] for row in rows])
+            yield rows, True
             return
         for row in rows:
             if row[0] != self._tree.size and self._whole:
@@ -191,11 +179,11 @@ class Integrity:
             leaf, data = row[3], row[-1]
             sound = proper(leaf, data) or let_go(leaf, data)
             self._tree.append(leaf if sound else leaf_hash(b""))
-            yield [row]
+            yield [row], agree([row])
 
     # ---------------------------------------------------------------- roots
 
-    def _claims(self) -> Iterator[_Claim]:
+    def _claimed(self) -> Iterator[_Claim]:
         """What checkpoints say, smallest tree first."""
         outside: list[_Claim] = []
         for one in self._witnessed:
@@ -239,6 +227,12 @@ class Integrity:
         if len(self.unknown) < SIGNERS:
             self.unknown.update(set(claimed) - {key.id for key in keys})
         return _Claim(size, head.root, f"the checkpoint at size {size}", bool(keys), enough)
+
+    def _compare_due(self) -> None:
+        """Compare what is claimed of the tree as it stands."""
+        while self._claim is not None and self._claim.size <= self._tree.size:
+            self._compare(self._claim)
+            self._claim = next(self._claims, None)
 
     def _compare(self, claim: _Claim) -> None:
         """Compare a claim about the tree as it stands; a lone false claim is itself the forgery."""
@@ -286,28 +280,5 @@ class Integrity:
         return Place(self._tree.size)
 
 
-def read_ahead(rows: Iterator[Any], piece: list[Any], most: int, room: int = ROOM) -> int:
-    """Read the next rows, at most so many; that for which there is no room is the last.
-
-    Args:
-        rows: of which the last column is what may be long.
-        piece: where they are put, as far as they can be read.
-        most: how many.
-        room: bytes.
-
-    Returns:
-        The room that is left.
-
-    Raises:
-        LedgerError: a row cannot be read.
-    """
-    for row in islice(rows, most):
-        piece.append(row)
-        room -= getsizeof(row[-1])
-        if room < 0:
-            break
-    return room
-
-
-def _long(leaves: Iterable[bytes]) -> bool:
-    return {*map(len, leaves)} == {32}
+def _hashes(rows: list[Any]) -> bool:
+    return all(proper(row[3], row[3]) for row in rows)

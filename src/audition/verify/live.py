@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator
 from enum import Enum
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from audition.canonical import digest_bytes
@@ -150,18 +151,19 @@ class Live:
         """
         body: Any = event.body
         self._clock(event.at)
-        if isinstance(body, RunResumed):
+        kind = type(body)
+        if kind is RunResumed:
             self._resume(body)
             return
         fallen = self._signed.people and self._signed.withdraws(self._step, event)
         if fallen and self._due in (Due.TICKET, Due.START):
             self._decision, self._due = None, Due.DECISION  # what rested on it is undecided again
-        taking = _TAKES.get(type(body))
-        if taking is None or self._due not in _MAY[body.kind]:
+        rule = _RULES.get(kind)
+        if rule is None or self._due not in rule[1]:
             self._misplaced(body)
-        if self._due is Due.RESTRICTION and not isinstance(body, RestrictionDeclared):
+        if self._due is Due.RESTRICTION and kind is not RestrictionDeclared:
             self._case.declared()
-        taking(self, body, event)
+        rule[0](self, body, event)
 
     def _declare(self, body: RestrictionDeclared, _: Event) -> None:
         self._case.declares(body.restriction)
@@ -248,7 +250,8 @@ class Live:
     def _clock(self, at: Micros) -> None:
         """What was past once stays past, though the clock go back."""
         self._pace = self._case.clock(at)
-        self._tickets.clock(at)
+        if at > self._tickets.until:
+            self._tickets.lapsed = True
         step = self._step
         if step is None or not step.asked:
             return
@@ -303,7 +306,7 @@ class Live:
     def _draw(self, body: AuditDrawn, event: Event) -> None:
         if body.moment != self._the_step.sealed:
             raise Disorder(4, "a draw for another moment than the sealed one")
-        lot = Draw(stratum=body.stratum, rate=body.rate, drawn=body.drawn)
+        lot = _lot(body.stratum, body.rate, body.drawn)
         if self._lot is None:
             self._lot = lot
             self._turns.append(lot.drawn)
@@ -499,6 +502,11 @@ class Live:
         self._case.tally.draws_unchecked += len(self._turns)
 
 
+@lru_cache
+def _lot(stratum: str, rate: float, drawn: bool) -> Draw:
+    return Draw(stratum=stratum, rate=rate, drawn=drawn)
+
+
 _TAKES: dict[type[Body], Callable[[Live, Any, Event], None]] = {
     RestrictionDeclared: Live._declare,
     PlantSealed: Live._seal_plants,
@@ -522,3 +530,4 @@ _TAKES: dict[type[Body], Callable[[Live, Any, Event], None]] = {
     ActSettled: Live._settle,
     RunClosed: Live._close,
 }
+_RULES = {body: (taking, _MAY[body.kind]) for body, taking in _TAKES.items()}

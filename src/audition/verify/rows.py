@@ -35,11 +35,18 @@ class Rows:
         """Runs whose events were read."""
         return len(self._next.keys() - {bytes.fromhex(REGISTER)})
 
-    def read(self, rows: Sequence[Any]) -> list[Read]:
-        """The events in these rows, as far as there are any."""
-        if (following := self._sound(rows)) is not None:
+    def read(self, rows: Sequence[Any], *, agreed: bool, parsed: bool = True) -> list[Read]:
+        """The events in these rows, as far as there are any.
+
+        Args:
+            rows: the next ones.
+            agreed: whether each leaf is known to be the hash of what stands beside it.
+            parsed: whether the events are read also where nothing is amiss, as far as can be said
+                without reading them.
+        """
+        if agreed and (following := self._numbered(rows)) is not None:
             try:
-                found = [(row[0], parse_event(row[4])) for row in rows]
+                found = [(row[0], parse_event(row[4])) for row in rows] if parsed else []
             except EventError:
                 pass
             else:
@@ -47,38 +54,30 @@ class Rows:
                 return found
         return [one for row in rows if (one := self._row(*row)) is not None]
 
-    def sound(self, rows: Sequence[Any]) -> bool:
-        """Whether nothing is amiss with these rows, as far as can be said without reading them."""
-        following = self._sound(rows)
-        self._next.update(following or {})
-        return following is not None
-
-    def _sound(self, rows: Sequence[Any]) -> dict[bytes, int] | None:
+    def _numbered(self, rows: Sequence[Any]) -> dict[bytes, int] | None:
         """The number that each run goes on with; None where something is amiss.
 
         A canonical event ends in its run and its number: what ends otherwise is to be read.
         """
-        if not rows:
-            return {}
         if len(self._ends) > NAMES:
             self._ends.clear()
-        _, runs, seqs, leaves, every = zip(*rows, strict=True)
-        if {*map(type, every)} != {bytes} or {*map(type, seqs)} != {int}:
-            return None
-        if leaf_hashes(every) != list(leaves):
-            return None
-        ends, following = self._ends, dict[bytes, int]()
-        for run, seq, data in zip(runs, seqs, every, strict=True):
-            if (due := following.get(run)) is None:
+        following: dict[Any, int] = {}
+        of, due, end = ..., 0, b""
+        for _, run, seq, _, data in rows:
+            if run != of:  # a run's events stand together, as they were written
+                following[of] = due
                 if type(run) is not bytes:
                     return None
-                due = self._next.get(run, 0)
-                if run not in ends:
-                    ends[run] = b',"run":"%b","seq":' % run.hex().encode()
-            number = _NUMBERS[seq] if 0 <= seq < NAMES else b"%d}" % seq
-            if seq != due or not data.endswith(ends[run] + number):
+                of, due = run, following.get(run, self._next.get(run, 0))
+                if run not in self._ends:
+                    self._ends[run] = b',"run":"%b","seq":' % run.hex().encode()
+                end = self._ends[run]
+            number = _NUMBERS[due] if due < NAMES else b"%d}" % due
+            if seq != due or type(seq) is not int or not data.endswith(end + number):
                 return None
-            following[run] = seq + 1
+            due += 1
+        following[of] = due
+        del following[...]
         return following
 
     def _row(self, index: Any, run: Any, seq: Any, leaf: Any, data: Any) -> Read | None:
@@ -110,6 +109,14 @@ class Rows:
             self._findings.add(10, f"the run's event {due} was due: one is missing or moved")
         self._next[bytes.fromhex(event.run)] = event.seq + 1
         return number, event
+
+
+def hashed(rows: Sequence[Any]) -> bool:
+    """Whether each row holds bytes, and their leaf hash."""
+    try:
+        return leaf_hashes([row[4] for row in rows]) == [row[3] for row in rows]
+    except TypeError:
+        return False
 
 
 def proper(leaf: Any, data: Any) -> bool:

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from operator import add, attrgetter
 from typing import Any
 
 from audition.canonical import digest_bytes, loads
 from audition.ledger.events import KeyEnrolled, PlantSealed, RunResumed, RunSaved, StepThought
 from audition.ledger.savepoint import ENTRIES, LARGEST, PACES, Entry, Frame, Savepoint
-from audition.step import Digest, Micros, Usage
+from audition.step import MOST, Digest, Micros, Usage
 from audition.verify.case import Case, Disorder
 
 NOTHING_LOST = 9
 """Number of the guarantee: nothing lost, nothing twice."""
+
+_COSTS = attrgetter(*Usage.model_fields)
 
 
 class Savepoints:
@@ -32,8 +35,8 @@ class Savepoints:
         self._newest: Digest | None = None
         self._kept = 0
         self._since = case.history
-        self._entries: deque[Entry] = deque(maxlen=ENTRIES)
-        self._spent = Usage()
+        self._entries: deque[Any] = deque(maxlen=ENTRIES)
+        self._spent = _COSTS(Usage())
         self._paces: deque[tuple[Micros, bool]] = deque(maxlen=PACES)
         self._states: tuple[Digest | None, Digest | None] = (None, None)
         """The box's archive before the last thought and after it."""
@@ -42,7 +45,7 @@ class Savepoints:
         """A thought came so long after the event before it."""
         self._states = self._states[1], body.state
         if body.usage is not None:
-            self._spent = Usage.total((self._spent, body.usage))
+            self._spent = tuple(map(add, self._spent, _COSTS(body.usage)))
             if planting:
                 self._paces.append((pace, changed))
 
@@ -52,7 +55,7 @@ class Savepoints:
 
     def entered(self, turn: Any) -> None:
         """A step entered the history, as the history tells it."""
-        self._entries.append(Entry(**turn))
+        self._entries.append(turn)
 
     def resumed(self, body: RunResumed) -> None:
         """Whoever took the run up stood on the savepoint that its events name."""
@@ -85,14 +88,14 @@ class Savepoints:
                 history=case.history,
                 before=case.before,
                 frames=tuple(frames),
-                spent=self._spent,
+                spent=self._cost(),
                 box=box,
                 state=self._states[1],
                 seal=seal,
                 paces=tuple(self._paces),
                 keys=tuple(keys),
                 since=self._since,
-                entries=tuple(self._entries),
+                entries=tuple(Entry(**turn) for turn in self._entries),
                 earlier=self._newest,
             ).canonical()
         except ValueError:
@@ -101,6 +104,11 @@ class Savepoints:
             case.found(NOTHING_LOST, f"the savepoint's {self._amiss(body.savepoint, due)}")
         self._newest, self._kept, self._since = body.savepoint, case.length, case.history
         self._entries.clear()
+
+    def _cost(self) -> Usage:
+        """As `Usage.total` has it."""
+        pairs = zip(Usage.model_fields, self._spent, strict=True)
+        return Usage(**{name: min(MOST, cost) for name, cost in pairs})
 
     def _amiss(self, savepoint: Digest, due: bytes) -> str:
         """What a savepoint says that the run did not come to."""

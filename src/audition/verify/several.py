@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from audition.collecting import seldom
 from audition.ledger import PublicKey
@@ -29,11 +28,8 @@ from audition.ledger.evidence import Evidence, Part
 from audition.verify.conduct import Conduct, Conducted
 from audition.verify.contents import NAMED, Contents
 from audition.verify.finding import Findings, Place
-from audition.verify.integrity import Integrity, read_ahead
-from audition.verify.rows import Rows
-
-PAGE = 1024
-"""Events examined between two looks at the contents."""
+from audition.verify.integrity import Integrity
+from audition.verify.rows import Rows, hashed
 
 PARTS = 8
 """Parts for each process, so that none waits long for the last."""
@@ -79,11 +75,15 @@ def nothing_amiss(
     try:
         with processes(jobs - 1) as pool:
             pool.submit(Share)  # what is needed for one is loaded while damage is looked for
-            if evidence.damage() is not None or (parts := _parts(evidence, jobs)) is None:
+            if evidence.damage(indices=False) is not None:  # there may be no end to what is damaged
+                return None
+            if (parts := _parts(evidence, jobs)) is None:
                 return None
             ask = partial(examined, evidence.where, evidence.origin, trusted)
             shares = {pool.submit(ask, part): part for part in parts}
             try:
+                if evidence.damage() is not None:
+                    return None
                 return _together(shares, ask, integrity, contents, progress)
             finally:
                 for share in shares:
@@ -99,14 +99,13 @@ def examined(where: str | Path, origin: str, trusted: tuple[PublicKey, ...], par
     with Evidence(where) as evidence:
         contents = Contents(evidence, findings, hashed=False)
         rows, conduct = Rows(findings), Conduct(contents, trusted, findings, origin)
-        every, ended = evidence.rows(part), evidence.origin != origin
+        if evidence.origin != origin:
+            return Share()
         if part.also is not None:
             counted = part.first <= part.also <= part.last
-        while not ended:
-            piece: list[Any] = []
-            ended = read_ahead(every, piece, PAGE) >= 0 and len(piece) < PAGE
+        for piece in evidence.pages(part):
             mine = [row[3] for row in piece if counted or row[1] != register]
-            page = rows.read(piece)
+            page = rows.read(piece, agreed=hashed(piece))
             contents.look_up(page)
             for read in page:
                 conduct.take(read)
@@ -117,7 +116,7 @@ def examined(where: str | Path, origin: str, trusted: tuple[PublicKey, ...], par
         conducted = conduct.conclude()
         if not counted:
             conducted.tally.register_unchecked = 0  # as it is where they are counted
-    if findings.total or evidence.origin != origin:
+    if findings.total:
         return Share()
     return Share(leaves.digest(), conducted, contents.absent, contents.redacted)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from audition.act.performing import VALID
 from audition.canonical import digest_bytes
 from audition.ledger.events import ActFinished, ActStarted, TicketIssued
-from audition.step import Act, Ask, Digest, Micros, RunId, Ticket, digest_of
+from audition.step import MOST, Act, Ask, Digest, Micros, RunId, Ticket, digest_of
 from audition.verify.case import Case, Disorder, Step
 
 OTHER = "the ticket's digest is not that of what it permits"
@@ -23,16 +23,14 @@ class Tickets:
         self._case = case
         self._redeemed = redeemed
         self._ticket: TicketIssued | None = None
-        self._lapsed = False
-
-    def clock(self, at: Micros) -> None:
-        """What has expired stays so, though the clock go back."""
-        if self._ticket is not None and at > self._ticket.expires:
-            self._lapsed = True
+        self.until: Micros = MOST
+        """When the ticket expires, if there is one."""
+        self.lapsed = False
+        """Whether it has expired; it stays so, though the clock go back."""
 
     def end(self) -> None:
         """The step is over, or begins anew."""
-        self._ticket = None
+        self._ticket, self.until = None, MOST
 
     def once(self, ticket: Digest) -> None:
         """A ticket is not redeemed twice.
@@ -53,7 +51,7 @@ class Tickets:
         self._check(body)
         if body.expires - at > VALID * 1_000_000:
             self._case.found(9, f"the ticket is valid for more than {VALID} seconds")
-        self._ticket, self._lapsed = body, False
+        self._ticket, self.until, self.lapsed = body, body.expires, False
 
     def started(self, body: ActStarted) -> None:
         """It is redeemed.
@@ -65,7 +63,7 @@ class Tickets:
         self.once(body.ticket)
         if body.ticket != self._ticket.ticket:
             raise Disorder(9, f"ticket {body.ticket[:12]}… was not issued for this act")
-        if self._lapsed:
+        if self.lapsed:
             self._case.found(9, "the ticket had expired when it was redeemed")
         self._redeemed.add(_short(body.ticket))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,8 +23,8 @@ from audition.verify.integrity import Integrity, Witnessed
 from audition.verify.several import nothing_amiss
 from audition.verify.simulated import Course
 
-LONG = 100_000
-"""Events from which several processes are sooner done than one, their own start included."""
+EACH = 50_000
+"""Events that each process has at least: with fewer, its start takes longer than it saves."""
 
 NEVER_SHOWN = (
     "whether thinking had no effects (guarantee 3): a ledger says what confined the thinker, "
@@ -129,9 +130,9 @@ def verify(
             earlier look.
         progress: called with events read and events stated, now and then.
         witnesses: whose co-signatures are asked for.
-        jobs: processes that examine runs, this one among them; whoever asks for several keeps what
-            starts the program behind `if __name__ == "__main__"`. None: one for each processor, if
-            the ledger is long. The answer is the same.
+        jobs: processes that examine runs at most, this one among them, and no more than one for
+            every `EACH` events; whoever asks for several keeps what starts the program behind
+            `if __name__ == "__main__"`. None: one for each processor. The answer is the same.
         integrity: check no more than that nothing was altered: leaves, order, tree, checkpoints
             and contents, not how the runs were conducted.
 
@@ -246,24 +247,26 @@ def _together(look: _Look) -> bool:
 
 def _integrity(look: _Look) -> None:
     """What is written, and not what it says."""
-    look.damage = look.evidence.damage(indices=False)
+    with ThreadPoolExecutor(1) as beside:  # the database looks for damage without any Python
+        damage = beside.submit(look.evidence.damage, indices=False)
+        for _ in look.integrity.pages(parsed=False):
+            look.read(look.integrity.events)
+            if damage.done() and damage.result() is not None:
+                break  # there may be no end to what is damaged
+        look.damage = damage.result()
     if look.damage is not None:
         return
     look.contents.hash_all()
-    for _ in look.integrity.pages(parsed=False):
-        look.read(look.integrity.events)
     look.contents.conclude_alone()
     look.conducted.runs = look.integrity.runs
 
 
 def _jobs(evidence: Evidence, jobs: int | None) -> int:
-    if jobs is not None:
-        return jobs
-    if not isinstance(evidence.size, int) or evidence.size < LONG:
-        return 1
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    if jobs is None:
+        affinity = getattr(os, "sched_getaffinity", None)
+        jobs = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    worth = evidence.size // EACH if isinstance(evidence.size, int) else 1
+    return max(1, min(jobs, worth))
 
 
 def _verification(look: _Look, alone: bool, begun: float) -> Verification:
