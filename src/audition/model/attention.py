@@ -24,6 +24,9 @@ from torch import Tensor, nn
 Pair: TypeAlias = tuple[Tensor, Tensor]
 """Keys and values of one history in one layer, each of shape (kv_heads, H, d)."""
 
+Hidden: TypeAlias = Callable[[slice], Tensor]
+"""What of a block of keys is hidden from each query, shape (Q, K)."""
+
 KEYS = 1024
 """Keys of a block, where probabilities are written out: it is to stay in the cache."""
 
@@ -190,10 +193,12 @@ class _Own:
         self._even = min(rows.lengths) == self._longest
         self._repeat = len(q) // len(k)
         at = torch.arange(self._longest, device=q.device)
-        ahead = at - at[:, None]
-        self.hidden = ahead > 0
-        if how.window is not None:
-            self.hidden |= ahead <= -how.window
+
+        def hidden(block: slice) -> Tensor:
+            ahead = at[block] - at[:, None]
+            return ahead > 0 if how.window is None else (ahead > 0) | (ahead <= -how.window)
+
+        self.hidden = hidden
 
     def folded(self, row: Tensor) -> Tensor:
         """(heads, T, ...) as (C, heads, S, ...); what a shorter one lacks is 0."""
@@ -226,16 +231,16 @@ class _History:
     def __init__(self, rows: Rows, how: Scores, number: int, where: slice, keys: Tensor) -> None:
         self.where = where
         self.place = slice(2 * number, 2 * number + 2)
-        self.hidden: Tensor | None = None
-        kv_heads, length = keys.shape[:2]
-        self._kv_heads = kv_heads
+        self.hidden: Hidden | None = None
+        self._kv_heads, length = keys.shape[:2]
         self._from = 0
-        if how.window is None:
+        if (window := how.window) is None:
             return
-        self._from = max(0, length - how.window + 1)
-        behind = rows.positions()[where, None] - torch.arange(self._from, length)
-        if (behind >= how.window).any():
-            self.hidden = (behind >= how.window).to(keys.device)
+        self._from = max(0, length - window + 1)
+        first = (rows.positions()[where, None] - window + 1).to(keys.device)
+        at = torch.arange(self._from, length, device=keys.device)
+        if first.max() > self._from:
+            self.hidden = lambda block: at[block] < first
 
     def folded(self, row: Tensor) -> Tensor:
         """Heads that share keys, as more queries: (1, kv_heads, repeat · Q, ...)."""
@@ -275,7 +280,7 @@ def _merge(some: Tensor, sums: Tensor, out: Tensor, lse: Tensor) -> None:
 
 
 def _forward(
-    q: Tensor, k: Tensor, v: Tensor, how: Scores, hidden: Tensor | None
+    q: Tensor, k: Tensor, v: Tensor, how: Scores, hidden: Hidden | None
 ) -> tuple[Tensor, Tensor]:
     """Output, shape (B, h, Q, d), and log-sum-exp, shape (B, h, Q), in float32 at the least.
 
@@ -284,7 +289,8 @@ def _forward(
         k: shape (B, h, K, d).
         v: likewise.
         how: what is made of scores.
-        hidden: keys that a query does not see, shape (Q, K), or of as many queries as repeat.
+        hidden: what of a block of keys a query does not see, shape (Q, K); where heads were folded
+            into queries, of one head's. None: it sees all.
     """
     if _fused(q, how, hidden):
         return _flash(q, k, v, 0.0, hidden is not None, scale=how.scale)
@@ -303,7 +309,7 @@ def _forward(
 
 
 def _backward(
-    given: _Given, pair: Pair, how: Scores, hidden: Tensor | None, *, full: bool
+    given: _Given, pair: Pair, how: Scores, hidden: Hidden | None, *, full: bool
 ) -> tuple[Tensor, ...]:
     """Gradients of queries and, if they are asked for, of keys and values."""
     grad, q, out, lse = given
@@ -330,18 +336,18 @@ def _backward(
     return (dq.to(q.dtype), dk, dv) if full else (dq.to(q.dtype),)
 
 
-def _scores(q: Tensor, k: Tensor, how: Scores, hidden: Tensor | None, block: slice) -> Tensor:
+def _scores(q: Tensor, k: Tensor, how: Scores, hidden: Hidden | None, block: slice) -> Tensor:
     scores = (q @ k.mT).to(_wide(q)).mul_(how.scale)
     if how.softcap is not None:
         scores.div_(how.softcap).tanh_().mul_(how.softcap)
     if hidden is None:
         return scores
-    seen = hidden[:, block]
-    repeat = q.shape[2] // len(seen)
-    return scores.masked_fill_(seen.repeat(repeat, 1), -torch.inf)
+    unseen = hidden(block)
+    repeat = q.shape[2] // len(unseen)
+    return scores.masked_fill_(unseen.repeat(repeat, 1), -torch.inf)
 
 
-def _fused(q: Tensor, how: Scores, hidden: Tensor | None) -> bool:
+def _fused(q: Tensor, how: Scores, hidden: Hidden | None) -> bool:
     """Whether PyTorch's own kernel does it: it knows no cap, and of masks the causal one."""
     causal = hidden is None or how.window is None
     return q.device.type == "cpu" and how.softcap is None and causal
