@@ -104,13 +104,13 @@ def read(model: PreTrainedModel, texts: Sequence[Tensor], past: Past | None = No
 
 
 def follow(
-    model: PreTrainedModel, past: Past, continuations: Sequence[Tensor], of: Sequence[int]
+    model: PreTrainedModel, past: Past | None, continuations: Sequence[Tensor], of: Sequence[int]
 ) -> Tensor:
     """Logits behind each token of continuations, each of which stands alone behind its history.
 
     Args:
         model: made ready by `sharing`.
-        past: the histories.
+        past: the histories; None: one, of nothing.
         continuations: token ids of each, shape (S,); those of one history one after the other.
         of: the number of the history that each goes on from.
 
@@ -120,6 +120,7 @@ def follow(
     Raises:
         CannotShare: an empty continuation, or more than the model has positions for.
     """
+    past = past or Past((0,), ())
     rows = _rows(continuations, of, past)
     return run_pass(model, torch.cat(list(continuations)), rows, _Following(past, rows), keep=0)
 
