@@ -89,8 +89,8 @@ class Group:
     """Token ids, shape (H,)."""
     candidates: tuple[Tensor, ...]
     """Token ids of each, shape (S,), the ending one included."""
-    sampled: tuple[Tensor, ...]
-    """Log-probability of each token when it was sampled."""
+    sampled: tuple[Tensor, ...] | None
+    """Log-probability of each token when it was sampled; None: by the model as it is now."""
     approval: tuple[float, ...] | None = None
     """A teacher's approval of each, in [0, 1]."""
     ranking: tuple[int, ...] | None = None
@@ -188,7 +188,7 @@ def accumulate(
             logps = log_probabilities(model, group, objective)
         except (CannotShare, LessonError) as error:
             raise LessonError(f"moment {number}: {error}") from None
-        if produced:
+        if produced and group.sampled is not None:
             _check_produced(number, logps, group.sampled)
         loss, clipped, kl = _loss(logps, group, advantage_C, objective, count, in_all)
         if not torch.isfinite(loss):
@@ -248,9 +248,10 @@ def _loss(
     losses: list[Tensor] = []
     outside, kls = 0.0, 0.0
     low, high = 1 - objective.epsilon_low, 1 + objective.epsilon_high
+    sampled = group.sampled
     for number, logp in enumerate(logps):
         advantage = advantage_C[number].to(logp.device)
-        ratio = logp - group.sampled[number].to(logp)
+        ratio = logp - (logp.detach() if sampled is None else sampled[number].to(logp))
         if objective.ratio == "sequence":
             ratio = ratio.mean(0, keepdim=True)
         ratio = weight = ratio.exp()
