@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
+from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from torch import Tensor
@@ -159,6 +160,34 @@ def test_text_is_trl_s_loss_with_trl_s_gradient(
         assert apart(learned(model), gradient) < CLOSE
         assert step.clipped > 0  # there was something to clip
         assert (step.kl > 0) == (beta > 0)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of peft's own calls
+def test_adapters_learn_what_they_would_the_usual_way() -> None:
+    """LoRA, whose first gradient is that of one of its two factors."""
+    some, objective = groups(), Objective(normaliser="grpo")
+    config = LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"], lora_dropout=0.0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model: Any = get_peft_model(made(), config)
+    for group in some:
+        advantage = group.advantages("group")
+        for number, text in enumerate(group.candidates):
+            whole = torch.cat((group.history, text))
+            logits = model(whole[None]).logits[0, len(group.history) - 1 : -1]
+            logp = logits.log_softmax(-1).gather(1, text[:, None])[:, 0]
+            assert group.sampled is not None
+            ratio = (logp - group.sampled[number]).exp()
+            clipped = torch.minimum(
+                ratio * advantage[number], ratio.clamp(0.8, 1.2) * advantage[number]
+            )
+            (-clipped.mean() / 8).backward()
+    expected = learned(model)
+    sharing(model.get_base_model())
+    accumulate(model, some, objective)
+    found = learned(model)
+    assert all("lora" in name for name in found)
+    assert apart(found, expected) < CLOSE
 
 
 def test_state_is_a_cache_cut_off_before_the_step() -> None:
