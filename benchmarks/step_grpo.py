@@ -9,6 +9,10 @@ the normaliser of GRPO; each measured alternately in one process, medians of sev
 - ours, boundary `text`: the same loss and the same gradient (a test holds them equal);
 - ours, boundary `state`: the history is read without gradient.
 
+And generation: G candidates of a history of 2,000 tokens, sampled together over one reading of it,
+against transformers' `generate`, a candidate at a time; and how far the log-probabilities that are
+told lie from those of a usual pass over the same ids.
+
 The floor is counted: the floating-point operations of the products of matrices that each cannot do
 without, forward and backward, attention included (`counted`); the ratio of counts is what a machine
 that wastes nothing would show. What TRL takes beyond its count is what the usual pass wastes.
@@ -43,7 +47,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from trl import GRPOConfig, GRPOTrainer
 
 from audition.learn.step_grpo import Group, Objective, accumulate
-from audition.model.sharing import sharing
+from audition.model.sampling import sample
+from audition.model.sharing import read, sharing
 
 SMALL = {
     "vocab_size": 1024,
@@ -78,6 +83,7 @@ CURVE = tuple(Case(h, 8, 64) for h in (256, 512, 1024, 2048, 4096, 8192)) + tupl
     Case(1024, g, 64) for g in (2, 4, 16, 32)
 )
 CARD = Case(8192, 16, 512)
+WRITTEN = Case(2000, 8, 64)
 
 
 def main() -> None:
@@ -100,6 +106,7 @@ def main() -> None:
             system, *numbers = given.peak.split(",")
             print(bench.peak(system, Case(*map(int, numbers))))
             return
+        generation = bench.generation(WRITTEN, 1 if given.quick else 3)
         rows = [bench.measured(case, given.rounds or _rounds(case, given.quick)) for case in cases]
     how = ["--device", given.device, "--size", given.size]
     for case, row in zip(cases, rows, strict=True):
@@ -107,6 +114,7 @@ def main() -> None:
     first = next((row for row in rows if row["history"] == 1024), rows[0])
     figures = {
         "ratio": first["ratio"],
+        "generation": generation,
         "rows": rows,
         "parameters": bench.parameters,
         "device": given.device,
@@ -189,6 +197,41 @@ class Bench:
                 name: round(counts[name] / medians[name] / 1e9) for name in counts
             },
         }
+
+    def generation(self, case: Case, rounds: int) -> dict[str, Any]:
+        """Sampling, together and a candidate at a time, and how exact what is told of it is."""
+        model = sharing(self._model).eval()
+        chance = torch.Generator().manual_seed(0)
+        history = torch.randint(2, self._config.vocab_size, (case.history,), generator=chance)
+        history = history.to(model.device)
+        seconds: dict[str, list[float]] = {"alone": [], "shared": []}
+        apart = 0.0
+        with torch.no_grad():
+            for _ in range(rounds):
+                begun = time.perf_counter()
+                for _ in range(case.candidates):
+                    model.generate(
+                        history[None],
+                        attention_mask=torch.ones_like(history[None]),
+                        do_sample=True,
+                        min_new_tokens=case.step,
+                        max_new_tokens=case.step,
+                        pad_token_id=0,
+                    )
+                seconds["alone"].append(time.perf_counter() - begun)
+                begun = time.perf_counter()
+                past = read(model, [history[:-1]])
+                written = sample(model, past, history[-1:], case.candidates, case.step, ends=())
+                seconds["shared"].append(time.perf_counter() - begun)
+            for one in written:
+                whole = torch.cat((history, one.ids.to(history)))[None]
+                logits = model(whole, logits_to_keep=case.step + 1).logits[0, :-1].float().cpu()
+                logps = logits.log_softmax(-1).gather(1, one.ids[:, None])[:, 0]
+                apart = max(apart, (logps - one.logps).abs().max().item())
+        pairs = zip(seconds["alone"], seconds["shared"], strict=True)
+        ratio = statistics.median(alone / shared for alone, shared in pairs)
+        medians = {name: round(statistics.median(one), 3) for name, one in seconds.items()}
+        return case._asdict() | {"seconds": medians, "ratio": round(ratio, 2), "apart": apart}
 
     def run(self, system: str, case: Case) -> float:
         """Loss and gradients of one moment, and the seconds that it took."""
@@ -276,6 +319,12 @@ def table(figures: dict[str, Any]) -> str:
             + " | ".join(str(peak.get(one, "–")) for one in SYSTEMS)
             + " |"
         )
+    wrote = figures["generation"]
+    lines.append(
+        f"\ngeneration: {wrote['candidates']} candidates of {wrote['history']} tokens together in "
+        f"{wrote['seconds']['shared']} s, one at a time in {wrote['seconds']['alone']} s: "
+        f"{wrote['ratio']} ×; log-probabilities {wrote['apart']:.1e} apart"
+    )
     lines.append(f"\n{figures['parameters']} parameters, {figures['seconds']} s in all")
     return "\n".join(lines)
 
