@@ -890,6 +890,28 @@ MUTATIONS = (
     ),
     without(
         7,
+        "a history takes a gradient though it is a state",
+        (
+            "learn/step_grpo.py",
+            'torch.is_grad_enabled() and objective.boundary == "text"',
+            "torch.is_grad_enabled()",
+        ),
+        test="learn/test_step_grpo.py",
+    ),
+    without(
+        7,
+        "a moment is divided by the tokens of others",
+        ("learn/step_grpo.py", "loss / (count * objective.most)", "loss / tokens"),
+        test="learn/test_step_grpo.py",
+    ),
+    without(
+        7,
+        "candidates are held against a fixed mark instead of each other",
+        ("learn/step_grpo.py", "value - value.mean()", "value - 0.5"),
+        test="learn/test_step_grpo.py",
+    ),
+    without(
+        7,
         "a state is carried past the boundary",
         (
             "learn/recurrent.py",

@@ -1,4 +1,4 @@
-"""The program on the page about learning runs, and prints what stands below its parts."""
+"""The programs on the pages about learning run, and print what stands below their parts."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / "docs" / "learning.md"
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_the_page_s_program_prints_what_the_page_says(tmp_path: Path) -> None:
-    text = PAGE.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["learning.md", "groups.md"])
+def test_the_page_s_program_prints_what_the_page_says(tmp_path: Path, page: str) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8")
     parts: list[str] = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     printed: list[str] = re.findall(r"```text\n(.*?)```", text, flags=re.DOTALL)
     script = tmp_path / "page.py"
