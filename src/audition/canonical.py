@@ -47,6 +47,7 @@ _UNSURE = re.compile(
 )
 _SHORT = 4096  # to here a whole float is cut at its point; a long text is gone through once
 _UNSIGNED = b"e+" not in orjson.dumps(1e16)  # some versions write large exponents without a sign
+_TILDE, _MINUS, _PLUS, _POINT, _BACKSLASH = b"~-+.\\"  # numbers are found faster than bytes
 _EXPONENT = re.compile(rb"(?:^|[:\[,])-?[0-9]++(?:\.[0-9]++)?[eE]")
 _ASTRAL = re.compile(rb"[\xf0-\xf4]")
 _LATE = re.compile(rb"[\xee\xef]")
@@ -73,7 +74,7 @@ def canonical(value: Any) -> bytes:
         out, tags = _with_bytes(value)
     if (  # one byte is found many times faster than two
         out[:1] not in (b"{", b"[")
-        or (b"~" in out and out.count(b'"~') != tags)
+        or (_TILDE in out and out.count(b'"~') != tags)
         or not (out.isascii() or _in_order(out))
     ):
         return _exact(value)
@@ -101,7 +102,7 @@ def canonical_fields(value: Mapping[str, Any], *, whole: bool = False) -> bytes:
         out, tags = orjson.dumps(value, option=_FAST), 0
     except TypeError:
         out, tags = _with_bytes(value)
-    if not out or (b"~" in out and out.count(b'"~') != tags):
+    if not out or (_TILDE in out and out.count(b'"~') != tags):
         return _exact(value)
     sure = out if whole else _numbers(out)
     return _exact(value) if sure is None else sure
@@ -169,9 +170,9 @@ def _exact(value: Any) -> bytes:
 
 def _numbers(out: bytes) -> bytes | None:
     """The same with floats as RFC 8785 writes them; None if that is not sure. It holds no null."""
-    if (b"-" in out and b"e-" in out) or (b"+" in out and b"e+" in out) or _UNSIGNED:
+    if (_MINUS in out and b"e-" in out) or (_PLUS in out and b"e+" in out) or _UNSIGNED:
         return _as_written(out)  # one byte is found many times faster than two
-    if b"." not in out:
+    if _POINT not in out:
         return out
     if len(out) > _SHORT:
         return _as_written(out)
@@ -179,7 +180,7 @@ def _numbers(out: bytes) -> bytes | None:
     while point >= 0:
         if out[point + 2] not in b",]}":
             point += 1
-        elif b"\\" in out or out[point - 2] not in b":[,":
+        elif _BACKSLASH in out or out[point - 2] not in b":[,":
             return _as_written(out)
         elif out.count(b'"', 0, point) % 2:  # within a string
             point += 1
@@ -196,7 +197,7 @@ def _as_written(out: bytes) -> bytes | None:
     """
     parts: list[bytes] = []
     end = quotes = 0
-    escaped = b"\\" in out
+    escaped = _BACKSLASH in out
     for found in _UNSURE.finditer(out):
         start = found.start() + 1
         quotes += out.count(b'"', end, start) - (escaped and _within(out[end:start]))

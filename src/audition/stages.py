@@ -80,7 +80,7 @@ class Stages:
                 usage=had.usage,
             )
             proposal = run.journal.put(had.proposal)
-            proposed = StepProposed(turn=written.turn, proposal=proposal, what=had.what)
+            proposed = StepProposed(turn=written.turn, proposal=proposal, what=had.parsed.kind)
         except (Left, ModelAway):
             raise
         except Exception as error:  # noqa: BLE001  whatever went wrong, the thinker did not propose
@@ -96,6 +96,7 @@ class Stages:
             return await self.think(box)
         run.log(written)  # nothing can go wrong from here on: half a step would be committed too
         run.log(proposed)
+        run.hold(proposal, had.parsed)
         self.rollouts.begin(had.before)
         assert progress.step is not None
         return self.seal(progress.step)

@@ -83,8 +83,13 @@ class Standing:
             LedgerError: the ledger does not hold what was sealed.
         """
         if self._judged is None or self._judged[0] != name or digest_of(self._judged[1]) != name:
-            self._judged = name, sealed_proposal(self.ledger, name)
+            self.hold(name, sealed_proposal(self.ledger, name))
+        assert self._judged is not None
         return self._judged[1]
+
+    def hold(self, name: Digest, proposal: Proposal) -> None:
+        """Keep a proposal at hand that was just written under this name."""
+        self._judged = name, proposal
 
     def log(self, body: Body) -> Event:
         """Write an event and stand where it leads."""

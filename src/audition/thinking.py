@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import TypedDict
 
 import anyio
 
@@ -17,7 +17,7 @@ from audition.box import Box
 from audition.history import LedgerHistory, Progress
 from audition.ledger import Journal, SqlLedger
 from audition.project import Project
-from audition.step import Digest, Frozen, Thought, Usage, parse_proposal
+from audition.step import Digest, Frozen, Proposal, Thought, Usage, parse_proposal
 from audition.unfinished import Unfinished, leave, left
 
 
@@ -47,8 +47,8 @@ class Thinking:
     """What was thought."""
     proposal: bytes
     """The canonical form of what was proposed, which is what counts from here on."""
-    what: Literal["act", "ask", "think", "finish"]
-    """Its kind."""
+    parsed: Proposal
+    """What that form says."""
     box: Digest
     """Digest of the state in which it left its box."""
     usage: Usage
@@ -88,7 +88,7 @@ async def think(project: Project, ledger: SqlLedger, progress: Progress, box: Bo
         if not isinstance(had, Thought):
             raise TypeError(f"a {type(had).__name__} is no thought")
         proposal = had.proposal.canonical()
-        what = parse_proposal(proposal).kind
+        parsed = parse_proposal(proposal)
         said = had.usage
         usage = Usage(
             seconds=taken,
@@ -97,7 +97,7 @@ async def think(project: Project, ledger: SqlLedger, progress: Progress, box: Bo
             tokens_out=said.tokens_out,
             usd=said.usd,
         )
-        return Thinking(had, proposal, what, await box.digest(), usage, before)
+        return Thinking(had, proposal, parsed, await box.digest(), usage, before)
     except Exception as error:
         so_far, taken = Unfinished.of(had), _since(begun)
         usage = so_far.usage.model_copy(update={"seconds": taken})

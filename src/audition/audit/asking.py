@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import anyio
@@ -109,7 +110,7 @@ async def ask(auditor: Auditor, shown: View, *, seconds: float | None = None) ->
         if judge := getattr(auditor, "judge", None):
             answer = judge(shown)
         else:
-            with anyio.move_on_after(seconds):
+            with nullcontext() if seconds is None else anyio.move_on_after(seconds):
                 try:
                     answer = await auditor.audit(shown)
                 except BaseException as error:  # an interruption ends here, with what it carries
