@@ -54,6 +54,23 @@ def every_byte(folder: Path) -> bytes:
 # -------------------------------------------------------------------------------- writing
 
 
+async def test_however_many_runs_there_are_the_places_of_few_are_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audition.ledger.store.KNOWN", 4)
+    runs = [f"{number:032x}" for number in range(10)]
+    with SqlLedger.open(tmp_path / "l.db") as ledger:
+        for seq in range(3):
+            for run in runs:
+                ledger.stage(event(seq, run))
+                await ledger.commit(run)
+                assert len(ledger._known) <= 4
+        ledger.stage(event(2, runs[0]))
+        with pytest.raises(Conflict):
+            await ledger.commit(runs[0])
+        assert [[one.seq for one in ledger.read(run)] for run in runs] == [[0, 1, 2]] * 10
+
+
 async def test_what_is_staged_is_not_there_until_it_is_committed(where: str) -> None:
     with SqlLedger.open(where) as ledger:
         leaf = ledger.stage(event(0))

@@ -48,6 +48,9 @@ from audition.step import MOST, Digest, Event, Receipt, RunId
 MAX_EVENT = 1 << 20
 """Largest event, in bytes; anything long is content."""
 
+KNOWN = 1 << 14
+"""Runs whose next place is remembered; when there are more, all are looked up again."""
+
 PATIENCE = 30.0
 """Seconds in which a database that gave no answer to a commit is asked what became of it."""
 
@@ -340,7 +343,8 @@ class SqlLedger:
                 if written is None or not written.rows or not self._stands(written.rows):
                     raise
             self.database.check_stands()
-            self._frontier, self._known = written.frontier, written.known
+            self._frontier = written.frontier
+            self._known = written.known if len(written.known) <= KNOWN else {}
             if written.new == len(group.contents):  # of one that was there it may be redacted
                 for name, (_, data) in group.contents.items():
                     self._recent.add(name, data)
