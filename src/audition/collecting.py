@@ -22,11 +22,15 @@ def seldom() -> None:
 
 @contextmanager
 def seldom_here() -> Generator[None]:
-    """As long as this lasts."""
-    before = gc.get_threshold()
-    seldom()
+    """As long as this lasts; what the process itself keeps frozen stays so."""
+    before, frozen = gc.get_threshold(), gc.get_freeze_count()
+    if frozen:
+        gc.set_threshold(SELDOM)
+    else:
+        seldom()
     try:
         yield
     finally:
         gc.set_threshold(*before)
-        gc.unfreeze()
+        if not frozen:
+            gc.unfreeze()

@@ -489,7 +489,6 @@ def test_a_process_that_finds_an_act_under_way_does_not_begin_it_again(
     judged = project(tmp_path, note("A"))
     run = _until(ledger, judged, ActStarted)
     beside = Carrier(judged, ledger, run)
-    beside.catch_up()
 
     async def look() -> str:
         return await beside.advance(None)  # type: ignore[arg-type]  # no box is needed to wait
