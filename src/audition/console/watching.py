@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,13 +48,15 @@ def watch(
                 standing = Standing(opened, this)
                 standing.take()  # all of it
                 answer(standing.as_json())
-            elif as_json:
-                for event in _events(opened, this):
-                    answer(told_event(opened, event, thoughts=False))
-            elif _can_draw():
-                _screen(opened, this)
-            else:
-                _lines(opened, this)
+                return
+            with _between_events() as pause:
+                if as_json:
+                    for event in _events(opened, this, pause):
+                        answer(told_event(opened, event, thoughts=False))
+                elif _can_draw():
+                    _screen(opened, this, pause)
+                else:
+                    _lines(opened, this, pause)
         except KeyboardInterrupt:
             raise Stop("stopped watching; the run is as it was", 130) from None
 
@@ -74,24 +78,53 @@ def follow(
     gone: set[RunId] = set()
     with SqlLedger.open(ledger, create=False) as opened:
         try:
-            while True:
-                for after, event in opened.follow(after):  # noqa: B020  where to go on
-                    if isinstance(event, str):
-                        if event not in gone and as_json:
-                            answer({"index": after, "run": event, "let_go": True})
-                        elif event not in gone:
-                            say(f"{after:>9}  run {event} was let go; its archive has it")
-                        gone.add(event)
-                    elif as_json:
-                        told = told_event(opened, event, thoughts=False)
-                        answer({"index": after, "run": event.run, **told})
-                    else:
-                        tell(f"{after:>9}  {_clock(event)}  {event.run[:8]}  {event.body.kind}")
-                if once:
-                    return
-                time.sleep(POLL)
+            with _between_events() as pause:
+                while True:
+                    for after, event in opened.follow(after):  # noqa: B020  where to go on
+                        _tell(opened, after, event, gone, as_json=as_json)
+                        pause(0)
+                    if once:
+                        return
+                    pause(POLL)
         except KeyboardInterrupt:
             raise Stop(f"stopped after event {after}", 130) from None
+
+
+def _tell(
+    ledger: SqlLedger, index: int, event: Event | RunId, gone: set[RunId], *, as_json: bool
+) -> None:
+    """One line for an event, or for the first one that was let go of a run."""
+    if isinstance(event, str):
+        if event not in gone and as_json:
+            answer({"index": index, "run": event, "let_go": True})
+        elif event not in gone:
+            say(f"{index:>9}  run {event} was let go; its archive has it")
+        gone.add(event)
+    elif as_json:
+        answer({"index": index, "run": event.run, **told_event(ledger, event, thoughts=False)})
+    else:
+        tell(f"{index:>9}  {_clock(event)}  {event.run[:8]}  {event.body.kind}")
+
+
+@contextmanager
+def _between_events() -> Generator[Callable[[float], None]]:
+    """While it lasts, Ctrl-C is heard where the caller pauses, and never within a look.
+
+    What is interrupted while a library tidies up may swallow it, or say so with a traceback.
+    """
+    heard: list[int] = []
+
+    def pause(seconds: float) -> None:
+        if seconds:
+            time.sleep(seconds)
+        if heard:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    try:
+        yield pause
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _can_draw() -> bool:
@@ -100,7 +133,7 @@ def _can_draw() -> bool:
     return sys.stdout.isatty() and not Console().is_dumb_terminal
 
 
-def _events(ledger: SqlLedger, run: RunId) -> Iterator[Event]:
+def _events(ledger: SqlLedger, run: RunId, pause: Callable[[float], None]) -> Iterator[Event]:
     """Every event of a run, and each new one as it comes, until the run ends."""
     from audition.ledger.events import RunClosed
 
@@ -111,15 +144,16 @@ def _events(ledger: SqlLedger, run: RunId) -> Iterator[Event]:
             yield event
             if isinstance(event.body, RunClosed):
                 return
-        time.sleep(POLL)
+            pause(0)
+        pause(POLL)
 
 
-def _lines(ledger: SqlLedger, run: RunId) -> None:
+def _lines(ledger: SqlLedger, run: RunId, pause: Callable[[float], None]) -> None:
     """One line an event."""
     from audition.console.telling import Telling
 
     telling = Telling(ledger)
-    for event in _events(ledger, run):
+    for event in _events(ledger, run, pause):
         what = "; ".join(line.strip() for line in telling.lines(event))
         tell(f"{event.seq:>6}  {_clock(event)}  {event.body.kind}{': ' if what else ''}{what}")
 
@@ -128,7 +162,7 @@ def _clock(event: Event) -> str:
     return datetime.fromtimestamp(event.at / 1e6, UTC).strftime("%H:%M:%SZ")
 
 
-def _screen(ledger: SqlLedger, run: RunId) -> None:
+def _screen(ledger: SqlLedger, run: RunId, pause: Callable[[float], None]) -> None:
     """A picture that is drawn anew as the run goes on; the last one stays."""
     from rich.console import Console
     from rich.live import Live
@@ -145,7 +179,6 @@ def _screen(ledger: SqlLedger, run: RunId) -> None:
                 live.update(picture(standing, console.size), refresh=True)
                 if standing.ended:
                     break
-                if not news:
-                    time.sleep(POLL)
+                pause(0 if news else POLL)
     finally:
         console.print(picture(standing, console.size))
