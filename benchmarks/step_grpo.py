@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -38,6 +39,8 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # no look for a model's card: nothing leaves this machine
 
 import torch
 from datasets import Dataset

@@ -191,9 +191,21 @@ def test_adapters_learn_what_they_would_the_usual_way() -> None:
 
 
 def test_state_is_a_cache_cut_off_before_the_step() -> None:
-    """Against a candidate at a time over a detached cache, its loss written out."""
+    """Against a candidate at a time over a detached cache, its loss written out.
+
+    In exact arithmetic they are one; in single precision ours is the nearer to that.
+    """
+    exact, expected = cut_off(torch.float64)
+    assert apart(exact, expected) < 1e-12
+    found, usual = cut_off(torch.float32)
+    assert off(found, exact) < 1e-6
+    assert off(found, exact) < off(usual, exact)
+
+
+def cut_off(dtype: torch.dtype) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Our gradient in mode `state`, and that of the usual way over a cache."""
     some, objective = groups(), Objective(boundary="state", normaliser="grpo")
-    model = made()
+    model = made().to(dtype)
     for group in some:
         advantage = group.advantages("group")
         for number, text in enumerate(group.candidates):
@@ -205,15 +217,21 @@ def test_state_is_a_cache_cut_off_before_the_step() -> None:
             seen = torch.ones(1, len(group.history) - 1 + len(row))
             logits = model(row[None], past_key_values=cache, attention_mask=seen).logits[0]
             logp = logits.log_softmax(-1).gather(1, text[:, None])[:, 0]
+            assert group.sampled is not None
             ratio = (logp - group.sampled[number]).exp()
             clipped = torch.minimum(
                 ratio * advantage[number], ratio.clamp(0.8, 1.2) * advantage[number]
             )
             (-clipped.mean() / 8).backward()
     expected = learned(model)
-    sharing(model)
-    accumulate(model, some, objective)
-    assert apart(learned(model), expected) < 1e-6 * 5
+    accumulate(sharing(model), some, objective)
+    return learned(model), expected
+
+
+def off(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+    """How far a gradient as a whole is from another, relative to it."""
+    gap = sum(float((found[name] - one).norm()) ** 2 for name, one in expected.items())
+    return (gap / sum(float(one.norm()) ** 2 for one in expected.values())) ** 0.5
 
 
 @pytest.mark.parametrize("boundary", ["text", "state"])

@@ -1,10 +1,11 @@
-"""The boundary: where credit and gradient stop. Every trainer goes through it.
+"""The boundary: where credit and gradient stop.
 
 Two things carry influence from one step to another when a thinker learns, and the boundary is one
 rule for each. *Credit*: the signal of a later step may be summed into an earlier step's (returns,
 advantages, bootstraps). *State*: what a thinker carries from step to step (a recurrent state, a
 cache) lets a later step's gradient flow back through the earlier one. Closed, the boundary gives
-each step its own signal, unchanged to the bit, and makes a constant of what is carried in.
+each step its own signal, unchanged to the bit, and makes a constant of what is carried in. (What a
+transformer carries in, `audition.learn.step_grpo` reads without a gradient to begin with.)
 
 The sum over lessons is divided by the number of moments that the lottery drew from, which is fixed
 before any verdict; nothing is normalised across lessons, so that one lesson's contribution to the

@@ -232,7 +232,7 @@ def log_probabilities(
 
 def _chosen(logits: Tensor, ids: Tensor) -> Tensor:
     """Log-probability of the token that was chosen at each place, shape (S,)."""
-    logits = logits.float()
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return logits.gather(1, ids[:, None])[:, 0] - logits.logsumexp(1)
 
 

@@ -155,6 +155,7 @@ class _Attend(torch.autograd.Function):
         return out
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, out, lse, *past = ctx.saved_tensors
         own, how = ctx.own, ctx.how
