@@ -278,6 +278,7 @@ class Scribe:
         score: float | None,
         replacement: Proposal | None = None,
         ranking: tuple[int, ...] | None = None,
+        approvals: tuple[float, ...] | None = None,
     ) -> None:
         card = next(card for card in self.cards if card.name == auditor)
         words = Words(rationale=f"{auditor} says so", replacement=replacement)
@@ -288,6 +289,7 @@ class Scribe:
             moment=self.sealed,
             score=score,
             ranking=ranking,
+            approvals=approvals,
             said=said,
             replacement=digest_of(replacement) if replacement else None,
             saw=card.sees,

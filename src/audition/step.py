@@ -422,6 +422,8 @@ class Verdict(Frozen):
     """A teacher's approval, a guard's suspicion."""
     ranking: tuple[int, ...] | None = None
     """Candidates from best to worst, by number."""
+    approvals: tuple[Unit, ...] | None = None
+    """A teacher's approval of each candidate, by number; `score` is the first."""
     abstains: Literal["undecided", "out of scope", "not shown"] | None = None
     """Why no judgement was possible."""
     words: Words | None = None
@@ -447,6 +449,9 @@ class Verdict(Frozen):
             raise ValueError(f"exactly one of score, ranking, abstains; got {given or 'none'}")
         if self.ranking is not None and sorted(self.ranking) != list(range(len(self.ranking))):
             raise ValueError("a ranking names every candidate once, from 0")
+        each = self.approvals
+        if each is not None and not (self.role is Role.TEACHER and each[:1] == (self.score,)):
+            raise ValueError("approvals of each candidate are a teacher's, the first its score")
         return self
 
     @property

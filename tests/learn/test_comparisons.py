@@ -27,15 +27,24 @@ def harvest(tmp_path: Path, *pens: Scribe) -> Harvest:
         return lessons_of(ledger)
 
 
-def ranked(*rankings: tuple[int, ...], gate: Any = AT_ONCE, **fields: Any) -> Scribe:
-    """A live run of steps that nobody performs, each with the judge's ranking."""
+def ranked(
+    *rankings: tuple[int, ...], gate: Any = AT_ONCE, rated: bool = False, **fields: Any
+) -> Scribe:
+    """A live run of steps that nobody performs, each with the judge's word on its candidates.
+
+    Rated, that of rank r is given 1 / (r + 1).
+    """
     pen = Scribe(handmade.LIVE, gate=spec(gate), **{"cards": JUDGES, "others": OTHERS} | fields)
     pen.open()
     for number, ranking in enumerate(rankings):
         pen.think(Think(prompt=f"Further, {number}."))
         pen.verdict("rules", 0.0)
         if pen.lot.drawn:
-            pen.verdict("judge", None, ranking=ranking)
+            if rated:
+                each = tuple(1 / (ranking.index(one) + 1) for one in range(len(ranking)))
+                pen.verdict("judge", each[0], approvals=each)
+            else:
+                pen.verdict("judge", None, ranking=ranking)
         pen.decide()
         pen.enters("reject" if pen.lot.drawn else "proceed")
     return pen
@@ -56,6 +65,15 @@ def test_a_teacher_s_ranking_is_a_lesson_about_what_was_sealed(tmp_path: Path) -
     assert [row[1:] for row in candidates] == [others, others]
     assert [row[0] for row in candidates] == lessons.span["proposal"].tolist()
     assert lessons.approval_L is None
+
+
+def test_approvals_of_each_candidate_are_a_lesson_about_what_was_sealed(tmp_path: Path) -> None:
+    lessons = only(harvest(tmp_path, ranked((2, 0, 1), (0, 1, 2), rated=True)))
+    assert (lessons.signal, lessons.population) == ("approval", 2)
+    assert lessons.approvals_LK is not None and lessons.approval_L is not None
+    assert np.allclose(lessons.approvals_LK, [[1 / 2, 1 / 3, 1], [1, 1 / 2, 1 / 3]])
+    assert lessons.approval_L.tolist() == lessons.approvals_LK[:, 0].tolist()
+    assert lessons.candidates["proposal"].shape == lessons.candidates["exchanges"].shape == (2, 3)
 
 
 def test_sets_of_different_sizes_are_lessons_apart(tmp_path: Path) -> None:
@@ -113,6 +131,7 @@ def unsealed(pen: Scribe) -> Scribe:
 UNSEALED = "its candidates were not sealed before it"
 
 
+@pytest.mark.parametrize("rated", [False, True])
 @pytest.mark.parametrize(
     ("forged", "reason"),
     [
@@ -123,10 +142,10 @@ UNSEALED = "its candidates were not sealed before it"
         (fewer, "of another moment"),
     ],
 )
-def test_a_ranking_of_what_was_not_sealed_before_it_is_none(
-    tmp_path: Path, forged: Any, reason: str
+def test_what_is_said_of_what_was_not_sealed_before_it_is_none(
+    tmp_path: Path, forged: Any, reason: str, rated: bool
 ) -> None:
-    found = harvest(tmp_path, forged(ranked((2, 0, 1))))
+    found = harvest(tmp_path, forged(ranked((2, 0, 1), rated=rated)))
     assert not found.lessons and found.refused[reason] == 1
 
 

@@ -72,6 +72,7 @@ def test_there_is_no_place_in_a_lesson_for_what_came_of_it() -> None:
         "moment_L",
         "population",
         "approval_L",
+        "approvals_LK",
         "candidates",
         "ranking_LK",
         "batch",

@@ -185,7 +185,7 @@ def test_a_ranking_of_others_than_were_sealed_is_found(
         events[spot] = (at, body.model_copy(update={"verdict": verdict}))
         return events
 
-    says = f"judge ranks {len(ranking)} candidates, sealed are 3"
+    says = f"judge judges {len(ranking)} candidates, sealed are 3"
     breach(examined(tmp_path, ranked), 5, says)
 
 
@@ -197,4 +197,4 @@ def test_who_was_not_shown_them_cannot_rank_them(tmp_path: Path) -> None:
     cards = tuple(blind if card.name == "judge" else card for card in opened.auditors)
     pen.events[0] = (at, opened.model_copy(update={"auditors": cards}))
     found = examined(tmp_path, None, pen)
-    assert any("judge ranks candidates that it was not shown" in one.says for one in found.findings)
+    assert any("judge judges candidates that it was not shown" in one.says for one in found.findings)

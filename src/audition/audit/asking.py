@@ -133,8 +133,9 @@ async def ask(auditor: Auditor, shown: View, *, seconds: float | None = None) ->
     if verdict is None:
         says = f"a {type(answer).__name__} that is no verdict on this moment"
         return failed("unparsable", "moment", says)
-    if verdict.ranking is not None and len(verdict.ranking) != len(shown.candidates or ()):
-        says = f"a ranking of {len(verdict.ranking)} where {len(shown.candidates or ())} were shown"
+    each, count = verdict.ranking or verdict.approvals, len(shown.candidates or ())
+    if each is not None and len(each) != count:
+        says = f"an answer about {len(each)} candidates where {count} were shown"
         return failed("unparsable", "moment", says)
     return verdict
 

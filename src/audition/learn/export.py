@@ -249,6 +249,7 @@ def _lessons(head: Head, arrays: dict[str, NDArray[Any]]) -> Lessons:
             moment_L=arrays.pop("moment"),
             population=head.population,
             approval_L=arrays.pop("approval", None),
+            approvals_LK=arrays.pop("approvals", None),
             ranking_LK=arrays.pop("ranking", None),
             batch=head.batch,
         )

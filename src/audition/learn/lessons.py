@@ -78,6 +78,8 @@ class Lessons:
     """Moments that the lottery drew from."""
     approval_L: NDArray[np.float64] | None = None
     """A teacher's approval, in [0, 1]."""
+    approvals_LK: NDArray[np.float64] | None = None
+    """Its approval of each candidate, where it gave them; the first is that of the step itself."""
     candidates: Columns = field(default_factory=dict[str, Any])
     """Alternatives to the span, arrays of shape (L, K, ...); candidate 0 is the proposal itself."""
     ranking_LK: NDArray[np.int64] | None = None
@@ -98,12 +100,14 @@ class Lessons:
                 raise LessonError(f"{name}: one number for each lesson, not {array.shape[1:]}")
         if not (np.isfinite(self.weight_L).all() and (self.weight_L > 0).all()):
             raise LessonError("weight: an inverse probability is finite and positive")
-        for other, array in (("approval", self.approval_L), ("comparison", self.ranking_LK)):
+        answers = (self.approval_L, self.approvals_LK, self.ranking_LK)
+        for other, array in zip(("approval", "approval", "comparison"), answers, strict=True):
             if array is not None and other != self.signal:
                 raise LessonError(f"lessons by {self.signal} hold no {other}")
         match self.signal:
             case "approval":
                 _check_approval(self.approval_L)
+                _check_approvals(self.approvals_LK, self.approval_L, self.candidates)
             case "comparison":
                 _check_ranking(self.ranking_LK, self.candidates, count)
             case "demonstration":
@@ -137,6 +141,7 @@ class Lessons:
             ("weight", self.weight_L),
             ("moment", self.moment_L),
             ("approval", self.approval_L),
+            ("approvals", self.approvals_LK),
             ("ranking", self.ranking_LK),
         ]
         for part in ("context", "span", "candidates"):
@@ -209,17 +214,34 @@ def _check_approval(approval_L: NDArray[np.float64] | None) -> None:
         raise LessonError(f"lesson {number}: an approval of {approval_L[number]} is not in [0, 1]")
 
 
+def _check_approvals(
+    approvals_LK: NDArray[np.float64] | None, approval_L: Any, candidates: Columns
+) -> None:
+    if approvals_LK is None:
+        return
+    if not candidates or approvals_LK.ndim != 2 or approvals_LK.shape[1] < 2:
+        raise LessonError("approvals of each candidate need two candidates or more")
+    _check_approval(approvals_LK.ravel())
+    if not np.array_equal(approvals_LK[:, 0], approval_L):
+        raise LessonError("approvals: the first is that of the step itself")
+    _check_candidates(candidates, approvals_LK, "approvals")
+
+
 def _check_ranking(ranking_LK: NDArray[np.int64] | None, candidates: Columns, count: int) -> None:
     if ranking_LK is None or ranking_LK.ndim != 2 or ranking_LK.shape[1] < 2:
         raise LessonError("lessons by comparison need rankings of two candidates or more")
     if not candidates:
         raise LessonError("lessons by comparison without the candidates")
-    for name, array in candidates.items():
-        if array.shape[:2] != ranking_LK.shape:
-            raise LessonError(
-                f"candidates.{name} has shape {array.shape[:2]}, the rankings {ranking_LK.shape}: "
-                "the candidates of one lesson are alternatives at one moment"
-            )
+    _check_candidates(candidates, ranking_LK, "rankings")
     every_K = np.arange(ranking_LK.shape[1])
     if not (np.sort(ranking_LK, axis=1) == every_K).all():
         raise LessonError("a ranking names every candidate of its moment once, from 0")
+
+
+def _check_candidates(candidates: Columns, said_LK: NDArray[Any], what: str) -> None:
+    for name, array in candidates.items():
+        if array.shape[:2] != said_LK.shape:
+            raise LessonError(
+                f"candidates.{name} has shape {array.shape[:2]}, the {what} {said_LK.shape}: "
+                "the candidates of one lesson are alternatives at one moment"
+            )

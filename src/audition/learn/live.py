@@ -36,6 +36,7 @@ from audition.ledger.events import (
     RestrictionLifted,
     RunOpened,
     StepDecided,
+    StepThought,
     TicketIssued,
 )
 from audition.step import (
@@ -98,10 +99,13 @@ class _Row:
     moment: Digest
     sealed: Moment
     weight: float
+    seq: int
     approval: float = 0.0
     proposal: Digest = ""
-    candidates: tuple[Digest, ...] = ()
+    exchanges: Digest = ""
+    candidates: tuple[tuple[Digest, Digest], ...] = ()
     ranking: tuple[int, ...] = ()
+    approvals: tuple[float, ...] = ()
 
 
 @dataclass
@@ -115,7 +119,8 @@ class _Open:
     decided: bool = False
     suspected: bool = False
     planted: bool = False
-    candidates: tuple[Digest, ...] | None = None
+    exchanges: Digest = ""
+    candidates: tuple[tuple[Digest, Digest], ...] | None = None
     answers: dict[str, Verdict] = field(default_factory=dict[str, Verdict])
     heard: set[str] = field(default_factory=set[str])
 
@@ -123,9 +128,11 @@ class _Open:
 def lessons_of(ledger: SqlLedger, runs: Iterable[RunId] | None = None) -> Harvest:
     """All the lessons that a ledger's live runs and reviewed records hold.
 
-    The context of a lesson is the digests `goal` and `history`; its span is the digest `proposal`;
-    their content is in the ledger. A ranking is a comparison of the moment's candidates, which are
-    digests too; those of 2, of 3 and of more are structs of their own.
+    The context of a lesson is the digests `goal` and `history`, with its `run` and the place `seq`
+    in it at which the teacher's word stands; its span is the digest `proposal`, and `exchanges`,
+    that of what a model was asked and answered to make it (empty if there is none). Their content
+    is in the ledger. What a teacher says of each of a moment's candidates, which are such digests
+    too, is of as many as there are: those of 2, of 3 and of more are structs of their own.
 
     Args:
         ledger: the ledger.
@@ -151,7 +158,7 @@ def lessons_of(ledger: SqlLedger, runs: Iterable[RunId] | None = None) -> Harves
     for run in wanted:
         harvest.runs += 1
         for signal, auditor, row in _Reader(run, harvest, population).read(ledger.read(run)):
-            rows.setdefault((signal, auditor, len(row.ranking)), []).append(row)
+            rows.setdefault((signal, auditor, len(row.candidates)), []).append(row)
     for (signal, auditor, _), some in rows.items():
         harvest.lessons.append(_struct(signal, auditor, some, population[auditor]))
     return harvest
@@ -172,6 +179,7 @@ class _Reader:
         self._open: dict[Digest, _Open] = {}
         self._tickets: dict[Digest, Digest] = {}
         self._plants = False
+        self._exchanges: Digest = ""
 
     def read(self, events: Iterator[Event]) -> Iterator[tuple[Signal, Name, _Row]]:
         """The lessons of the run, with their signal and their auditor."""
@@ -205,6 +213,8 @@ class _Reader:
                     self._plants = True
                 case PlantOpened() as body:
                     self._opened(body)
+                case StepThought() as body:
+                    self._exchanges = body.exchanges or ""
                 case MomentSealed() as body:
                     self._seal(body.moment)
                 case AuditDrawn() as body:
@@ -224,9 +234,9 @@ class _Reader:
                 case ActRecorded() as body:
                     self._acted(body.moment)
                 case AuditRecorded() as body:
-                    yield from self._answered(body.answer)
+                    yield from self._answered(body.answer, event.seq)
                 case StepDecided() as body:
-                    yield from self._decided(body)
+                    yield from self._decided(body, event.seq)
                 case _:
                     pass
 
@@ -239,8 +249,10 @@ class _Reader:
         self._count(step.sealed, -1)
 
     def _seal(self, moment: Moment) -> None:
-        self._open[digest_of(moment)] = _Open(moment)
+        step = self._open[digest_of(moment)] = _Open(moment)
         self._count(moment, 1)
+        if not moment.attempt:  # a replacement is nobody's thought
+            step.exchanges, self._exchanges = self._exchanges, ""
 
     def _count(self, moment: Moment, by: int) -> None:
         self._harvest.moments += by
@@ -252,14 +264,16 @@ class _Reader:
         """What was sealed first is what is compared, if nobody had answered yet."""
         step = self._open.get(body.moment)
         if step is not None and step.candidates is None and not step.heard:
-            others = (one.proposal for one in body.candidates)
-            step.candidates = (step.sealed.proposal, *others)
+            others = ((one.proposal, one.exchanges or "") for one in body.candidates)
+            step.candidates = ((step.sealed.proposal, step.exchanges), *others)
 
     def _acted(self, moment: Digest | None) -> None:
         if moment in self._open:
             self._open[moment].acted = True
 
-    def _answered(self, answer: Verdict | Failure) -> Iterator[tuple[Signal, Name, _Row]]:
+    def _answered(
+        self, answer: Verdict | Failure, seq: int
+    ) -> Iterator[tuple[Signal, Name, _Row]]:
         step = self._open.get(answer.moment)
         if isinstance(answer, Verdict) and step is not None:
             step.answers[answer.auditor] = answer
@@ -274,14 +288,16 @@ class _Reader:
             self._refuse(answer.auditor, step, reason)
             return
         assert step is not None
-        row = _Row(self._run, answer.moment, step.sealed, self._weight(answer.auditor, step))
-        row.proposal = step.sealed.proposal
+        row = _Row(self._run, answer.moment, step.sealed, self._weight(answer.auditor, step), seq)
+        row.proposal, row.exchanges = step.sealed.proposal, step.exchanges
         if isinstance(answer, Verdict) and answer.ranking is not None:
             row.candidates, row.ranking = step.candidates or (), answer.ranking
             yield "comparison", answer.auditor, row
             return
         if isinstance(answer, Verdict):
             row.approval = answer.score or 0.0
+            if answer.approvals is not None:
+                row.candidates, row.approvals = step.candidates or (), answer.approvals
         yield "approval", answer.auditor, row
 
     def _reason(self, answer: Verdict | Failure, step: _Open | None) -> Reason | None:
@@ -309,15 +325,17 @@ class _Reader:
         if step.decided or card.name in step.heard or (sampled and not step.drawn):
             return "out of turn"
         ranking = answer.ranking if isinstance(answer, Verdict) else None
+        each = answer.approvals if isinstance(answer, Verdict) else None
         if not _allowed(limits, "approval" if ranking is None else "comparison"):
             return "forbidden by a restriction"
         if isinstance(answer, Failure):
             return None if answer.cause == "moment" else "the infrastructure failed"
         if answer.abstains is not None:
             return "the teacher abstained"
-        return None if ranking is None else _incomparable(ranking, step.candidates)
+        said = each if ranking is None else ranking
+        return None if said is None else _incomparable(said, step.candidates)
 
-    def _decided(self, body: StepDecided) -> Iterator[tuple[Signal, Name, _Row]]:
+    def _decided(self, body: StepDecided, seq: int) -> Iterator[tuple[Signal, Name, _Row]]:
         """A person's replacement of a step shows how it is done."""
         step, by = self._open.get(body.moment), body.decision.by
         if step is not None:
@@ -340,7 +358,7 @@ class _Reader:
         elif not _allowed(limits, "demonstration"):
             self._refuse(by, step, "forbidden by a restriction")
         else:
-            row = _Row(self._run, body.moment, step.sealed, self._weight(by, step))
+            row = _Row(self._run, body.moment, step.sealed, self._weight(by, step), seq)
             row.proposal = answer.replacement
             yield "demonstration", by, row
 
@@ -360,13 +378,15 @@ class _Reader:
         return card.role if card is not None else None
 
 
-def _incomparable(ranking: tuple[int, ...], sealed: tuple[Digest, ...] | None) -> Reason | None:
-    """Why a ranking is no comparison of the candidates that were sealed before it."""
+def _incomparable(
+    said: tuple[float, ...], sealed: tuple[tuple[Digest, Digest], ...] | None
+) -> Reason | None:
+    """Why what is said of each candidate is not of those that were sealed before it."""
     if sealed is None:
         return "its candidates were not sealed before it"
-    if len(ranking) != len(sealed):
+    if len(said) != len(sealed):
         return "of another moment"
-    return None if len(ranking) > 1 else "it compares nothing"
+    return None if len(said) > 1 else "it compares nothing"
 
 
 def _allowed(limits: Limits, signal: Signal) -> bool:
@@ -377,22 +397,31 @@ def _struct(signal: Signal, auditor: Name, rows: list[_Row], population: int) ->
     def column(values: Iterable[str]) -> np.ndarray:
         return np.array(list(values), dtype="<U64")
 
+    def each(part: int) -> np.ndarray:
+        return np.array([[one[part] for one in row.candidates] for row in rows], dtype="<U64")
+
+    of_each = bool(rows[0].candidates)
     return Lessons(
         signal=signal,
         auditor=auditor,
         context={
             "run": column(row.run for row in rows),
+            "seq": np.array([row.seq for row in rows]),
             "goal": column(row.sealed.goal for row in rows),
             "history": column(row.sealed.history for row in rows),
         },
-        span={"proposal": column(row.proposal for row in rows)},
+        span={
+            "proposal": column(row.proposal for row in rows),
+            "exchanges": column(row.exchanges for row in rows),
+        },
         weight_L=np.array([row.weight for row in rows]),
         moment_L=column(row.moment for row in rows),
         population=max(population, len(rows)),
         approval_L=np.array([row.approval for row in rows]) if signal == "approval" else None,
-        candidates={"proposal": np.array([row.candidates for row in rows], dtype="<U64")}
-        if signal == "comparison"
-        else {},
+        approvals_LK=np.array([row.approvals for row in rows])
+        if signal == "approval" and of_each
+        else None,
+        candidates={"proposal": each(0), "exchanges": each(1)} if of_each else {},
         ranking_LK=np.array([row.ranking for row in rows], dtype=np.int64)
         if signal == "comparison"
         else None,

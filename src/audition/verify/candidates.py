@@ -43,14 +43,15 @@ def sealed(case: Case, step: Step, body: CandidatesSealed, before: Digest | None
 
 
 def ranked(case: Case, step: Step, answer: Verdict | Failure) -> None:
-    """A ranking names the sealed candidates, all of them, and is by an auditor who saw them."""
-    if not isinstance(answer, Verdict) or answer.ranking is None:
+    """What is said of each candidate is said of all that were sealed, by one who saw them."""
+    each = (answer.ranking or answer.approvals) if isinstance(answer, Verdict) else None
+    if each is None:
         return
     card = case.cards.get(answer.auditor)
     if card is not None and Evidence.CANDIDATES not in card.sees:
-        case.found(5, f"{answer.auditor} ranks candidates that it was not shown")
-    if len(answer.ranking) != step.candidates:
-        said = f"{answer.auditor} ranks {len(answer.ranking)} candidates, sealed are"
+        case.found(5, f"{answer.auditor} judges candidates that it was not shown")
+    if len(each) != step.candidates:
+        said = f"{answer.auditor} judges {len(each)} candidates, sealed are"
         case.found(5, f"{said} {step.candidates}")
 
 
