@@ -224,7 +224,14 @@ class Bench:
                 seconds["alone"].append(time.perf_counter() - begun)
                 begun = time.perf_counter()
                 past = read(model, [history[:-1]])
-                written = sample(model, past, history[-1:], case.candidates, case.step, ends=())
+                written = sample(
+                    model,
+                    past,
+                    history[-1:],
+                    [0] * case.candidates,
+                    torch.rand(case.candidates, case.step),
+                    ends=(),
+                )
                 seconds["shared"].append(time.perf_counter() - begun)
             for one in written:
                 whole = torch.cat((history, one.ids.to(history)))[None]

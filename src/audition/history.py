@@ -259,6 +259,7 @@ class Progress:
                 if body.mode == "record":  # written whole: until then memory is all there is
                     self.recent = deque()
                 self.frames = [Frame("1", body.goal)]
+                self.box, self.state = body.start, body.state
             case CandidatesSealed() as body if self.step is not None:
                 if body.moment == self.step.sealed:
                     self.step.candidates = body

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,8 +18,8 @@ import anyio
 
 from audition.act import Refused
 from audition.audit import Left
-from audition.box import Box, BoxRefused, open_box
-from audition.candidates import due
+from audition.box import Box, BoxRefused, Unopened, open_box, unopened
+from audition.candidates import due, state
 from audition.failing import told
 from audition.history import Progress, answer_of
 from audition.judging import Judging
@@ -29,7 +30,7 @@ from audition.opening import terms
 from audition.plain import shown
 from audition.project import Project
 from audition.stages import Stages
-from audition.step import Decision, Digest, Event, Frozen, Micros, RunId, now
+from audition.step import Decision, Event, Micros, RunId, now
 from audition.taking_up import Carried, OtherProject, Standing
 
 __all__ = ["POLL", "Carried", "Carrier", "OtherProject", "Result", "Status", "run"]
@@ -108,7 +109,7 @@ async def run(
     result, pause, turns = carrier.ended(), PAUSE, -1
     while result is None:
         try:
-            async with open_box(project.box, saved=carrier.saved_state()) as box:
+            async with carrier.box() as box:
                 result = await carrier.carry(box, wait=wait)
         except Carried:
             raise
@@ -149,7 +150,6 @@ class Carrier:
         self.log = self.standing.log
         self.many = self.terms.opened.candidates is not None
         self.begun = False
-        self.start: bytes | None = None
 
     @property
     def progress(self) -> Progress:
@@ -172,17 +172,22 @@ class Carrier:
             Carried: it has; whoever takes a run up last carries it.
         """
         self.standing.give_way()
-        self.stages.rollouts.begin(None)
+        self.stages.rollouts.begin()
         self.begun = False
 
-    def saved_state(self) -> bytes | None:
-        """The box's state in which the next thought is to be had, if there is one."""
-        progress = self.progress
-        if before := self.stages.rollouts.due(progress):
-            return before.saved
-        return self.ledger.get(progress.state) if progress.state else self.start
+    def box(self) -> AbstractAsyncContextManager[Box | Unopened]:
+        """A box in the state in which the next thought is to be had.
 
-    async def begin(self, box: Digest, report: Frozen) -> None:
+        The first is opened at once, to see that it can be; of those after it, one in which nothing
+        is done is not.
+        """
+        digest, archive = state(self.progress)
+        saved = self.ledger.get(archive) if archive else None
+        if self.begun and saved is not None and digest is not None:
+            return unopened(self.project.box, saved, digest)
+        return open_box(self.project.box, saved=saved)
+
+    async def begin(self, box: Box | Unopened) -> None:
         """Open the run, or record that it is taken up again, and in what confinement.
 
         Raises:
@@ -191,25 +196,26 @@ class Carrier:
         progress = self.progress
         if progress.closed is not None:
             return
-        before, step = self.stages.rollouts.due(progress), progress.step
-        left = before.digest if before else progress.box
+        step, found, left = progress.step, await box.digest(), state(progress)[0]
         if step is not None and self.terms.plants_at(progress, step.turn):
             left = step.left[0]  # a planted thought changed no box, whatever it says
-        if left not in (None, box):
+        if left not in (None, found):
             raise BoxRefused(
-                f"run {self.run}: the box was rebuilt as {box[:12]}…, but the last thought left it "
-                f"as {str(left)[:12]}…; the saved state was altered, see `audition verify`"
+                f"run {self.run}: the box was rebuilt as {found[:12]}…, but the last thought left "
+                f"it as {str(left)[:12]}…; the saved state was altered, see `audition verify`"
             )
         if self.begun:
             return
         self.begun = True
-        confinement = self.journal.put(report)
+        assert not isinstance(box, Unopened)
+        confinement = self.journal.put(box.report())
         if progress.opened is not None:
-            self.log(RunResumed(box=box, confinement=confinement, savepoint=progress.saved))
+            self.log(RunResumed(box=found, confinement=confinement, savepoint=progress.saved))
         else:
             for content in self.terms.contents:
                 self.ledger.put(content)
-            self.log(self.terms.first(confinement))
+            start = (found, self.ledger.put(await box.save())) if self.many else (None, None)
+            self.log(self.terms.first(confinement, *start))
             for restriction in self.project.restrictions:
                 self.log(RestrictionDeclared(restriction=restriction))
             if self.terms.seal is not None:
@@ -219,7 +225,7 @@ class Carrier:
         if step is None or step.started:  # one that goes on commits before anything leaves
             await self.journal.commit()
 
-    async def carry(self, box: Box, *, wait: bool) -> Result | None:
+    async def carry(self, box: Box | Unopened, *, wait: bool) -> Result | None:
         """Go on in this box, which is in the state that the next thought is to find.
 
         Returns:
@@ -239,11 +245,9 @@ class Carrier:
                 await self.journal.commit()
             raise
 
-    async def _carry(self, box: Box, wait: bool) -> Result | None:
+    async def _carry(self, box: Box | Unopened, wait: bool) -> Result | None:
         fresh = self.begun
-        await self.begin(await box.digest(), box.report())
-        if self.many and self.progress.box is None and not fresh:
-            self.start = await box.save()
+        await self.begin(box)
         while self.progress.closed is None:
             if self.put_down is not None and self.put_down():
                 await self.journal.commit()
@@ -278,7 +282,7 @@ class Carrier:
         steps, events = progress.steps, self.journal.durable
         return Result(self.run, closed.status, steps, answer, closed.reason, events=events)
 
-    async def advance(self, box: Box) -> str:
+    async def advance(self, box: Box | Unopened) -> str:
         """Take the next stage; returns whom the run waits for, or nothing if it goes on."""
         progress, journal = self.progress, self.journal
         if journal.seq - journal.durable > UNCOMMITTED:

@@ -76,9 +76,19 @@ class Terms(Declared):
     seal: PlantSealed | None = None
     """What the ledger says of them before they are opened."""
 
-    def first(self, confinement: Digest | None = None) -> RunOpened:
+    def first(
+        self,
+        confinement: Digest | None = None,
+        start: Digest | None = None,
+        state: Digest | None = None,
+    ) -> RunOpened:
         """The run's first event."""
-        own = {"secret": self.committed, "confinement": confinement}
+        own = {
+            "secret": self.committed,
+            "confinement": confinement,
+            "start": start,
+            "state": state,
+        }
         return self.opened.model_copy(update=own)
 
     def plants_at(self, progress: Progress, turn: int) -> Plant | None:

@@ -38,6 +38,7 @@ from audition.step import (
     Usage,
 )
 from audition.think import (
+    HuggingFaceThinker,
     HumanThinker,
     InspectThinker,
     Line,
@@ -46,6 +47,7 @@ from audition.think import (
     Plants,
     Replayed,
     Scripted,
+    huggingface,
     language_model,
     read_plants,
 )
@@ -209,7 +211,12 @@ class PersonAuditor(Frozen):
 
 
 FileThinker = Annotated[
-    ScriptedThinker | ReplayedThinker | ModelThinker | InspectThinker | HumanThinker,
+    ScriptedThinker
+    | ReplayedThinker
+    | ModelThinker
+    | InspectThinker
+    | HuggingFaceThinker
+    | HumanThinker,
     Field(discriminator="kind"),
 ]
 """`[thinker]`."""
@@ -418,6 +425,8 @@ def _thinker(
                 if human is None:
                     raise ProjectError(f"thinker: {file.name} thinks, and nobody can here")
                 return human(file, tools)
+            case HuggingFaceThinker():
+                return huggingface(file, here, tools, _library(file.library, here))
             case _:
                 return language_model(file, tools, _library(file.library, here))
     except ProjectError:

@@ -9,7 +9,7 @@ import anyio
 
 from audition.act import Refused, finished, issue, issued, perform
 from audition.audit import Left
-from audition.box import Box
+from audition.box import Box, BoxRefused, BoxUnavailable, Unopened
 from audition.candidates import Rollouts
 from audition.canonical import digest_bytes
 from audition.failing import told
@@ -30,7 +30,7 @@ from audition.opening import Terms
 from audition.step import Digest, Failure, Moment, Proposal, now, parse_proposal
 from audition.taking_up import Standing
 from audition.think import Plant
-from audition.thinking import Before, kept, parts, think
+from audition.thinking import kept, parts, think
 
 QUICK = 0.01
 """Seconds of thinking below which an outcome is made durable with the step that follows it."""
@@ -48,13 +48,14 @@ class Stages:
         self.rollouts = Rollouts()
         """Further candidates, as far as this process has them."""
 
-    async def think(self, box: Box) -> None:
+    async def think(self, box: Box | Unopened) -> None:
         """Have the next step thought of and seal it, or close the run that needs or may have none.
 
         A thought that fails is recorded, and ends the run.
 
         Raises:
             Left: the person who thinks went away; nothing was written of the step.
+            BoxRefused, BoxUnavailable: the box cannot be opened; likewise.
             ModelAway: the thinker's model is not to be had; nothing was written of the step.
         """
         run, project, progress = self._standing, self._terms.project, self._standing.progress
@@ -67,7 +68,7 @@ class Stages:
         if progress.to_be_saved:
             run.log(RunSaved(savepoint=run.journal.put(progress.savepoint())))
         if plant := self._terms.plants_at(progress, progress.turns + 1):
-            return await self._plant(plant, box)
+            return await self._plant(plant)
         had = None
         try:
             had = await think(project, run.ledger, progress, box)
@@ -81,7 +82,7 @@ class Stages:
             )
             proposal = run.journal.put(had.proposal)
             proposed = StepProposed(turn=written.turn, proposal=proposal, what=had.parsed.kind)
-        except (Left, ModelAway):
+        except (Left, ModelAway, BoxRefused, BoxUnavailable):
             raise
         except Exception as error:  # noqa: BLE001  whatever went wrong, the thinker did not propose
             so_far = kept(had, error)
@@ -97,15 +98,13 @@ class Stages:
         run.log(written)  # nothing can go wrong from here on: half a step would be committed too
         run.log(proposed)
         run.hold(proposal, had.parsed)
-        self.rollouts.begin(had.before)
+        self.rollouts.begin()
         assert progress.step is not None
         return self.seal(progress.step)
 
-    async def _plant(self, plant: Plant, box: Box) -> None:
+    async def _plant(self, plant: Plant) -> None:
         """Put a planted step forward, when and as one of the thinker's own thoughts came."""
         run, progress = self._standing, self._standing.progress
-        many = self._terms.opened.candidates is not None
-        before = Before(await box.digest(), await box.save()) if many else None
         pace, changed = secrets.choice(progress.paces or [(0, False)])
         written = StepThought(
             turn=progress.turns + 1,
@@ -118,7 +117,7 @@ class Stages:
         await anyio.sleep(min(max(0, wait), self._terms.project.budget.step_seconds))
         run.log(written)
         run.log(proposed)
-        self.rollouts.begin(before)
+        self.rollouts.begin()
         assert progress.step is not None
         return self.seal(progress.step)
 
@@ -149,7 +148,7 @@ class Stages:
         assert step.sealed is not None
         run.log(AuditDrawn(moment=step.sealed, stratum=lot.stratum, rate=lot.rate, drawn=lot.drawn))
 
-    async def roll_out(self, box: Box) -> None:
+    async def roll_out(self, box: Box | Unopened) -> None:
         """Have one more candidate thought; seal them once it was the last."""
         run = self._standing
         sealed = await self.rollouts.roll(self._terms.project, run.progress, run.journal, box)

@@ -6,6 +6,7 @@ each of them, and in the same order: a difference here is one that the thinker c
 
 from __future__ import annotations
 
+import hmac
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from typing import TypedDict
 
 import anyio
 
-from audition.box import Box
+from audition.box import Box, Unopened
 from audition.history import LedgerHistory, Progress
 from audition.ledger import Journal, SqlLedger
+from audition.model.chance import seeded
 from audition.project import Project
 from audition.step import Digest, Frozen, Proposal, Thought, Usage, parse_proposal
 from audition.unfinished import Unfinished, leave, left
@@ -27,16 +29,6 @@ class Parts(TypedDict):
     content: Digest | None
     calls: Digest | None
     exchanges: Digest | None
-
-
-@dataclass(frozen=True, slots=True)
-class Before:
-    """A box's state before a thought: the snapshot from which that thought can be had again."""
-
-    digest: Digest
-    """Digest of the state."""
-    saved: bytes
-    """The state; a box that is opened from it has a future of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +45,15 @@ class Thinking:
     """Digest of the state in which it left its box."""
     usage: Usage
     """What it cost; its time is what the clock says, not what it says."""
-    before: Before | None
-    """The snapshot that was taken first, if one was to be."""
 
 
-async def think(project: Project, ledger: SqlLedger, progress: Progress, box: Box) -> Thinking:
+async def think(
+    project: Project,
+    ledger: SqlLedger,
+    progress: Progress,
+    box: Box | Unopened,
+    number: int = 0,
+) -> Thinking:
     """Have the thinker of a project think in a box, until it proposes.
 
     Args:
@@ -65,20 +61,21 @@ async def think(project: Project, ledger: SqlLedger, progress: Progress, box: Bo
         ledger: where the run is.
         progress: where the run stands; the history ends before the step that is thought of.
         box: where it thinks.
+        number: which of the step's candidates it is; of that, chance alone is told.
 
     Raises:
         ModelAway: the model with which it thinks is not to be had now.
         Exception: whatever it fails with, which carries what was thought so far; it did not
             propose.
     """
-    before = Before(await box.digest(), await box.save()) if project.candidates > 1 else None
     history = LedgerHistory(ledger, progress, thoughts=True)
     begun = time.monotonic()
     had: object = None
     try:
         with anyio.move_on_after(project.budget.step_seconds) as scope:
             try:
-                had = await project.thinker.think(history, box)
+                with seeded(_seed(project, progress, number)):
+                    had = await project.thinker.think(history, box)
             except BaseException as error:  # an interruption ends here, and with it what it carries
                 had = left(error)
                 raise
@@ -97,7 +94,7 @@ async def think(project: Project, ledger: SqlLedger, progress: Progress, box: Bo
             tokens_out=said.tokens_out,
             usd=said.usd,
         )
-        return Thinking(had, proposal, parsed, await box.digest(), usage, before)
+        return Thinking(had, proposal, parsed, await box.digest(), usage)
     except Exception as error:
         so_far, taken = Unfinished.of(had), _since(begun)
         usage = so_far.usage.model_copy(update={"seconds": taken})
@@ -123,6 +120,13 @@ def parts(thought: Thought | Unfinished, journal: Journal) -> Parts:
         calls=_listed(thought.calls, journal),
         exchanges=_listed(thought.exchanges, journal),
     )
+
+
+def _seed(project: Project, progress: Progress, number: int) -> bytes:
+    """Where the chance of one candidate's sampling comes from."""
+    turn = progress.step.turn if progress.step is not None else progress.turns + 1
+    said = f"thought {progress.run} {turn} {number}".encode()
+    return hmac.digest(project.secret, said, "sha256")
 
 
 def _since(begun: float) -> float:

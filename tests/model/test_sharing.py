@@ -130,9 +130,8 @@ def test_what_is_sampled_has_the_log_probabilities_that_are_told(kind: str) -> N
     model, history = sharing(made(kind)), HISTORIES[0]
     with torch.no_grad():
         past = read(model, [history[:-1]])
-        chance = torch.Generator().manual_seed(0)
         ends = set(range(5))
-        written = sample(model, past, history[-1:], 5, 30, ends=ends, generator=chance)
+        written = sample(model, past, history[-1:], [0] * 5, chances(5, 30), ends=ends)
         assert len({len(one.ids) for one in written}) > 1
         for one in written:
             assert one.ended == (int(one.ids[-1]) in ends)
@@ -142,15 +141,51 @@ def test_what_is_sampled_has_the_log_probabilities_that_are_told(kind: str) -> N
             assert (logps - one.logps).abs().max() < 1e-5
 
 
+def chances(count: int, most: int) -> Tensor:
+    return torch.rand(count, most, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_runs_sampled_together_say_what_each_says_alone(kind: str) -> None:
+    """Continuations of several histories in one batch, one of which has little room left."""
+    model = sharing(made(kind))
+    histories = [*HISTORIES, ids(3, ROOM - 3)[0]]
+    of, chance, ends = [0, 0, 1, 2], chances(4, 12), set(range(3))
+    with torch.no_grad():
+        past = read(model, [one[:-1] for one in histories])
+        last = torch.stack([one[-1] for one in histories])
+        together = sample(model, past, last, of, chance, ends=ends)
+        for number, one in zip(of, range(4), strict=True):
+            alone = sample(
+                model,
+                read(model, [histories[number][:-1]]),
+                last[number : number + 1],
+                [0],
+                chance[one : one + 1],
+                ends=ends,
+            )[0]
+            assert together[one].ids.tolist() == alone.ids.tolist()
+            assert (together[one].logps - alone.logps).abs().max() < 1e-5
+    assert len(together[3].ids) <= 4
+
+
+def test_without_temperature_the_likeliest_token_is_taken() -> None:
+    model, history = sharing(made()), HISTORIES[0]
+    with torch.no_grad():
+        past = read(model, [history[:-1]])
+        one = sample(model, past, history[-1:], [0], chances(1, 3), ends=(), temperature=0)[0]
+        spread = model(history[None]).logits[0, -1].log_softmax(-1)
+    assert int(one.ids[0]) == int(spread.argmax())
+    assert float(one.logps[0]) == pytest.approx(float(spread.max()), abs=1e-5)
+
+
 def test_tokens_are_sampled_as_often_as_they_are_likely() -> None:
     model, history = sharing(made()), HISTORIES[1]
     with torch.no_grad():
         past = read(model, [history[:-1]])
         expected = (model(history[None]).logits[0, -1] / 2).softmax(-1)
-        chance = torch.Generator().manual_seed(0)
-        drawn = sample(
-            model, past, history[-1:], 4000, 1, ends=(), temperature=2.0, generator=chance
-        )
+        last, each = history[-1:], [0] * 4000
+        drawn = sample(model, past, last, each, chances(4000, 1), ends=(), temperature=2.0)
     counts = torch.bincount(torch.cat([one.ids for one in drawn]), minlength=WORDS) / 4000
     assert (counts - expected).abs().sum() / 2 < 0.06  # total variation; of chance about .04
 
@@ -188,8 +223,8 @@ def test_what_does_not_fit_is_refused() -> None:
             follow(model, past, [long[:1]] * 3, [0, 1, 0])
         with pytest.raises(CannotShare, match="1 texts behind 2"):
             read(model, [long[:1]], past)
-        with pytest.raises(CannotShare, match="one at a time"):
-            sample(model, past, long[:1], 2, 2, ends=())
+        with pytest.raises(CannotShare, match="at least one continuation"):
+            sample(model, past, long[:1], [0], chances(0, 2), ends=())
     dropping = made("gpt2")
     for layer in dropping.transformer.h:  # type: ignore[union-attr]
         layer.attn.attn_dropout.p = 0.1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import sqlite3
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,8 @@ from typing import Any
 import anyio
 import pytest
 
-import audition.candidates
 import audition.loop
+from audition.box import BoxConfig
 from audition.gate import sampled, sequential, threshold
 from audition.history import Progress
 from audition.ledger import LedgerError, PrivateKey, SqlLedger
@@ -23,7 +24,6 @@ from audition.ledger.events import (
     AuditDrawn,
     AuditRecorded,
     CandidatesSealed,
-    Missing,
     RunOpened,
     RunResumed,
     StepThought,
@@ -212,6 +212,7 @@ def test_only_drawn_steps_have_them_and_every_thought_is_had_alike(
         return open_box(config, saved=saved)
 
     monkeypatch.setattr(audition.loop, "open_box", noted)
+    monkeypatch.setattr(sys.modules["audition.box.unopened"], "open_box", noted)
     judged = compared(tmp_path, rate=0.5, candidates=2, thinker=Draws(3))
     result = carried(judged, ledger, run_id="0" * 32)
     drawn = [one.drawn for one in bodies(ledger, result.run, AuditDrawn)]
@@ -305,7 +306,7 @@ def test_a_ranking_of_other_candidates_than_were_shown_is_a_failure(
     result = carried(compared(tmp_path, judge=judge, budget=Budget(steps=1)), ledger)
     failure = list(bodies(ledger, result.run, AuditRecorded))[-1].failure
     assert failure is not None and (failure.kind, failure.cause) == ("unparsable", "moment")
-    assert failure.detail == "a ranking of 2 where 3 were shown"
+    assert failure.detail == "an answer about 2 candidates where 3 were shown"
 
 
 # ------------------------------------------------------------------------ killed and taken up
@@ -316,11 +317,15 @@ class _Killed(BaseException):
 
 
 @pytest.mark.parametrize("calls", [1, 2])
-def test_killed_between_the_draw_and_the_seal_no_second_set_is_thought(
+def test_killed_between_the_draw_and_the_seal_the_set_is_thought_from_the_same_state(
     tmp_path: Path, unverified: SqlLedger, calls: int
 ) -> None:
-    """Before the first rollout and between two: what was not sealed is missing, and is told."""
+    """Before the first rollout and between two: of what was not sealed nobody has heard."""
     counted = itertools.count()
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    (workspace / "kept").write_text("as it was\n")
+    box = BoxConfig(workspace=workspace)
 
     class Dies(Draws):
         async def think(self, history: History, box: Box) -> Thought:
@@ -330,20 +335,21 @@ def test_killed_between_the_draw_and_the_seal_no_second_set_is_thought(
 
     run = "a" * 32
     with pytest.raises(_Killed):
-        carried(compared(tmp_path, thinker=Dies(1)), unverified, run_id=run)
+        carried(compared(tmp_path, thinker=Dies(1), box=box), unverified, run_id=run)
+    (workspace / "kept").write_text("of another beginning")
     assert kinds(unverified, run)[-1] == "audit.drawn"
     unverified.close()
     judge, thinker = Judge(sees=SEES), Draws(1)
     with SqlLedger.open(tmp_path / "ledger.db") as ledger:
-        result = carried(compared(tmp_path, judge=judge, thinker=thinker), ledger, run_id=run)
+        judged = compared(tmp_path, judge=judge, thinker=thinker, box=box)
+        result = carried(judged, ledger, run_id=run)
         assert result.status == "finished"
-        first, other = sets(ledger, run)
-        assert (first.before, first.candidates) == (None, ())
-        lost = Missing(reason=audition.candidates.LOST, usage=Usage())
-        assert first.missing == (lost, lost)
-        assert len(other.candidates) == 2
-        assert [turns for turns, _ in thinker.found] == [1, 1, 1]
-    assert judge.views[0].candidates == (judge.views[0].proposal,)
+        for one in sets(ledger, run):
+            assert len(one.candidates) == 2 and one.before is not None
+        assert [turns for turns, _ in thinker.found] == [0, 0, 1, 1, 1]
+        began = {stdout.splitlines()[0] for turns, stdout in thinker.found if not turns}
+        assert began == {b"as it was"}
+    assert verify(tmp_path / "ledger.db").findings == ()
 
 
 def test_killed_after_the_seal_the_same_set_is_judged(

@@ -197,4 +197,5 @@ def test_who_was_not_shown_them_cannot_rank_them(tmp_path: Path) -> None:
     cards = tuple(blind if card.name == "judge" else card for card in opened.auditors)
     pen.events[0] = (at, opened.model_copy(update={"auditors": cards}))
     found = examined(tmp_path, None, pen)
-    assert any("judge judges candidates that it was not shown" in one.says for one in found.findings)
+    says = "judge judges candidates that it was not shown"
+    assert any(says in one.says for one in found.findings)

@@ -7,6 +7,7 @@ from audition.box.pages import LibraryError
 from audition.box.report import BoxReport, Held
 from audition.box.search import Hit, Library, Passage
 from audition.box.trial import Trial, Tried, try_ways_out
+from audition.box.unopened import Unopened, unopened
 
 __all__ = [
     "Box",
@@ -23,6 +24,8 @@ __all__ = [
     "Passage",
     "Trial",
     "Tried",
+    "Unopened",
     "open_box",
     "try_ways_out",
+    "unopened",
 ]

@@ -271,9 +271,7 @@ class _Reader:
         if moment in self._open:
             self._open[moment].acted = True
 
-    def _answered(
-        self, answer: Verdict | Failure, seq: int
-    ) -> Iterator[tuple[Signal, Name, _Row]]:
+    def _answered(self, answer: Verdict | Failure, seq: int) -> Iterator[tuple[Signal, Name, _Row]]:
         step = self._open.get(answer.moment)
         if isinstance(answer, Verdict) and step is not None:
             step.answers[answer.auditor] = answer

@@ -106,6 +106,10 @@ class RunOpened(Body):
     """What a simulated run trains."""
     candidates: int | None = Field(default=None, ge=2, le=MOST_CANDIDATES)
     """Candidates of a drawn step, number 0 among them; None: that one alone."""
+    start: Digest | None = None
+    """Where steps have candidates, digest of the box's state in which the run begins."""
+    state: Digest | None = None
+    """Archive of that state."""
 
 
 class RunResumed(Body):

@@ -110,31 +110,36 @@ def attend(
     return _Attend.apply(q, k, v, rows, how, *(one for pair in past for one in pair))
 
 
-def attend_next(q: Tensor, k: Tensor, v: Tensor, past: Pair, how: Scores) -> Tensor:
-    """The newest token of each of C continuations attends to one history and to its own tokens.
+def attend_next(
+    q: Tensor, k: Tensor, v: Tensor, past: Sequence[tuple[slice, Pair]], how: Scores
+) -> Tensor:
+    """The newest token of each of C continuations attends to its history and to its own tokens.
 
     Args:
         q: queries, shape (heads, C, d).
         k: keys of the continuations' tokens so far, shape (C, kv_heads, S, d).
         v: their values, likewise.
-        past: keys and values of the history.
+        past: keys and values of each history, and which continuations are of it.
         how: what the layer makes of scores.
 
     Returns:
         Shape (heads, C, d). Nothing here takes a gradient.
     """
     _, kv_heads, length, _ = k.shape
-    before = past[0].shape[1]
-    begin, skip = 0, 0
-    if how.window is not None:
-        begin, skip = max(0, length - how.window), max(0, before + length - how.window)
+    begin = 0 if how.window is None else max(0, length - how.window)
     mine = q.unflatten(0, (kv_heads, -1)).permute(2, 0, 1, 3)
     some, sums = _forward(mine, k[:, :, begin:], v[:, :, begin:], how, None)
     out, lse = some.permute(1, 2, 0, 3).flatten(0, 1), sums.permute(1, 2, 0).flatten(0, 1)
-    if skip < before:
-        shared = q.reshape(1, kv_heads, -1, q.shape[-1])
-        some, sums = _forward(shared, past[0][None, :, skip:], past[1][None, :, skip:], how, None)
-        _merge(some.reshape(q.shape), sums.reshape(q.shape[:2]), out, lse)
+    for where, (keys, values) in past:
+        before = keys.shape[1]
+        skip = 0 if how.window is None else max(0, before + length - how.window)
+        if skip < before:
+            asked = q[:, where]
+            shared = asked.reshape(1, kv_heads, -1, q.shape[-1])
+            seen = keys[None, :, skip:], values[None, :, skip:]
+            some, sums = _forward(shared, *seen, how, None)
+            some, sums = some.reshape(asked.shape), sums.reshape(asked.shape[:2])
+            _merge(some, sums, out[:, where], lse[:, where])
     return out
 
 
@@ -156,7 +161,9 @@ class _Attend(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grads: Tensor
+    ) -> tuple[Tensor | None, ...]:
         q, k, v, out, lse, *past = ctx.saved_tensors
         own, how = ctx.own, ctx.how
 

@@ -1,6 +1,7 @@
 """Who thinks: a script, a replayed record, a language model, a person; and what is planted."""
 
 from audition.think.config import HumanThinker, InspectThinker, ModelThinker, language_model
+from audition.think.huggingface import HuggingFaceThinker, huggingface
 from audition.think.model import LanguageModel, ThoughtBudget, Undecided
 from audition.think.person import PersonThinker
 from audition.think.planted import Plant, PlantError, Plants, Sealed, leaf, read_plants, sealed
@@ -8,6 +9,7 @@ from audition.think.replayed import Replayed
 from audition.think.scripted import Line, Scripted
 
 __all__ = [
+    "HuggingFaceThinker",
     "HumanThinker",
     "InspectThinker",
     "LanguageModel",
@@ -22,6 +24,7 @@ __all__ = [
     "Sealed",
     "ThoughtBudget",
     "Undecided",
+    "huggingface",
     "language_model",
     "leaf",
     "read_plants",

@@ -135,7 +135,7 @@ class Live:
         self._turns = bytearray()
         """Of each step a sum: 1 if it was drawn, 2 if it was opened as planted."""
         self._places = array("q")
-        self._box: Digest | None = None
+        self._box: Digest | None = case.opened.start
         self._before: Digest | None = None
         self._spent = 0.0
         self._pace: Micros = 0
@@ -260,7 +260,8 @@ class Live:
                 step.overdue.add(name)
 
     def _resume(self, body: RunResumed) -> None:
-        if self._box is not None and body.box != self._box:
+        rolling = self._due is Due.CANDIDATES
+        if self._box is not None and body.box != (self._before if rolling else self._box):
             maybe = self._step is not None and (self._step.planted or self._planted.may_come)
             if self._step is None or not maybe or body.box != self._before:
                 self._case.found(2, OTHER_BOX)

@@ -38,7 +38,7 @@ class Savepoints:
         self._entries: deque[Any] = deque(maxlen=ENTRIES)
         self._spent = _COSTS(Usage())
         self._paces: deque[tuple[Micros, bool]] = deque(maxlen=PACES)
-        self._states: tuple[Digest | None, Digest | None] = (None, None)
+        self._states: tuple[Digest | None, Digest | None] = (None, case.opened.state)
         """The box's archive before the last thought and after it."""
 
     def thought(self, body: StepThought, pace: Micros, *, changed: bool, planting: bool) -> None:
