@@ -11,6 +11,9 @@ history is an ordinary prompt, and the gradient reaches the weights through the 
 completion of the previous step. The history's last token belongs to the step in both: the first
 token of a candidate is chosen from what is computed there.
 
+A thought may call tools in between: what they answered is read and takes no credit, so that a
+candidate's own tokens are those that it sampled.
+
 Each moment is a pass of its own, so that what one contributes at fixed parameters is the same to
 the bit whatever else is in the batch, as long as its normaliser is.
 
@@ -52,9 +55,9 @@ class Objective(Frozen):
     ratio: Literal["token", "sequence"] = "token"
     """What is clipped: each token's ratio, or the geometric mean of a candidate's."""
     normaliser: Literal["grpo", "dr_grpo", "luspo", "bnpo", "dapo"] = "dr_grpo"
-    """What a candidate's summed loss is divided by: its tokens and the number of candidates
-    (`grpo`); that number and the most tokens (`dr_grpo`); that number (`luspo`); the tokens of the
-    batch (`bnpo`) or of several batches (`dapo`)."""
+    """What a candidate's summed loss is divided by, beside the number of candidates and of moments:
+    its tokens (`grpo`), the most tokens (`dr_grpo`), nothing (`luspo`); or, in place of all that,
+    the tokens of the batch (`bnpo`) or of several batches (`dapo`)."""
     epsilon_low: float = Field(default=0.2, ge=0, lt=1)
     """How far a ratio may fall before its gradient ends."""
     epsilon_high: float = Field(default=0.2, ge=0, le=1e6)
@@ -97,6 +100,10 @@ class Group:
     """Or the candidates from best to worst, by number."""
     reference: tuple[Tensor, ...] | None = None
     """Log-probability of each token under the reference, where there is one."""
+    own: tuple[Tensor, ...] | None = None
+    """Which tokens it sampled itself, shape (S,), bool; the others were told to it. None: all."""
+    weight: float = 1.0
+    """Inverse probability of having been drawn."""
 
     def __post_init__(self) -> None:
         count = len(self.candidates)
@@ -109,6 +116,13 @@ class Group:
         for name, logps in (("sampled", self.sampled), ("reference", self.reference)):
             if logps is not None:
                 _check(name, logps, self.candidates)
+        if self.own is not None and not (
+            [one.shape for one in self.own] == [one.shape for one in self.candidates]
+            and all(bool(one.any()) for one in self.own)
+        ):
+            raise LessonError("own: one word for each token, and one token sampled at the least")
+        if not 1 <= self.weight < float("inf"):
+            raise LessonError(f"a weight of {self.weight}: an inverse probability is 1 or more")
         if (self.approval is None) == (self.ranking is None):
             raise LessonError("a group has approvals or a ranking, and not both")
         if self.approval is not None:
@@ -117,6 +131,12 @@ class Group:
                 raise LessonError(f"{count} candidates need as many approvals in [0, 1]")
         elif sorted(self.ranking or ()) != list(range(count)):
             raise LessonError(f"a ranking names each of {count} candidates once, from 0")
+
+    def mine(self, parts: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Of what is said of each token, that of those which the candidates sampled themselves."""
+        if self.own is None:
+            return tuple(parts)
+        return tuple(part[own.to(part.device)] for part, own in zip(parts, self.own, strict=True))
 
     def advantages(self, scale: Literal["group", "none"]) -> Tensor:
         """What each candidate is given above the mean of its group, shape (G,).
@@ -153,6 +173,7 @@ def accumulate(
     groups: Sequence[Group],
     objective: Objective,
     *,
+    moments: float | None = None,
     tokens: int | None = None,
     produced: bool = False,
     backward: Callable[[Tensor], None] | None = None,
@@ -163,6 +184,7 @@ def accumulate(
         model: made ready by `audition.model.sharing`.
         groups: the moments.
         objective: what is minimised.
+        moments: from which the lottery drew these; None: they are all there were.
         tokens: of `dapo`, tokens of candidates in all batches of the update.
         produced: hold the ids against the model: it is still the one that sampled them.
         backward: takes each moment's loss (accelerate's, for one); None: its own `backward`.
@@ -173,8 +195,8 @@ def accumulate(
     """
     if not groups:
         raise LessonError("no moments, so nothing to learn")
-    count = sum(len(group.candidates) for group in groups)
-    in_all = sum(len(one) for group in groups for one in group.candidates)
+    count = moments or len(groups)
+    in_all = sum(len(one) for group in groups for one in group.mine(group.candidates))
     if objective.normaliser == "dapo":
         in_all = tokens or in_all
     total = outside = kls = seen = 0.0
@@ -185,11 +207,11 @@ def accumulate(
             even += 1
             continue
         try:
-            logps = log_probabilities(model, group, objective)
+            logps = group.mine(log_probabilities(model, group, objective))
         except (CannotShare, LessonError) as error:
             raise LessonError(f"moment {number}: {error}") from None
         if produced and group.sampled is not None:
-            _check_produced(number, logps, group.sampled)
+            _check_produced(number, logps, group.mine(group.sampled))
         loss, clipped, kl = _loss(logps, group, advantage_C, objective, count, in_all)
         if not torch.isfinite(loss):
             raise LessonError(f"moment {number}: a loss of {loss.item()}")
@@ -241,14 +263,15 @@ def _loss(
     group: Group,
     advantage_C: Tensor,
     objective: Objective,
-    count: int,
+    moments: float,
     tokens: int,
 ) -> tuple[Tensor, float, float]:
     """A moment's share of the loss, the share of its ratios that were clipped, and its mean KL."""
     losses: list[Tensor] = []
     outside, kls = 0.0, 0.0
     low, high = 1 - objective.epsilon_low, 1 + objective.epsilon_high
-    sampled = group.sampled
+    sampled = group.mine(group.sampled) if group.sampled is not None else None
+    reference = group.mine(group.reference) if group.reference is not None else None
     for number, logp in enumerate(logps):
         advantage = advantage_C[number].to(logp.device)
         ratio = logp - (logp.detach() if sampled is None else sampled[number].to(logp))
@@ -261,21 +284,19 @@ def _loss(
             ratio = ratio.clamp(max=objective.delta)
         each = -torch.minimum(ratio * advantage, bounded * advantage).expand_as(logp)
         if objective.beta:
-            if group.reference is None:
+            if reference is None:
                 raise LessonError("a KL divergence to a reference that the group does not have")
-            apart = group.reference[number].to(logp) - logp
+            apart = reference[number].to(logp) - logp
             kl = (apart.exp() - apart - 1) * (weight if objective.corrected_kl else 1)
             kls += kl.mean().item() / len(logps)
             each = each + objective.beta * kl
-        losses.append(each.mean() / count if objective.normaliser == "grpo" else each.sum())
-    loss = torch.stack(losses).sum()
+        losses.append(each.mean() if objective.normaliser == "grpo" else each.sum())
+    loss = torch.stack(losses).sum() * group.weight
     match objective.normaliser:
-        case "grpo":
-            return loss, outside, kls
+        case "grpo" | "luspo":
+            return loss / (moments * len(logps)), outside, kls
         case "dr_grpo":
-            return loss / (count * objective.most), outside, kls
-        case "luspo":
-            return loss / count, outside, kls
+            return loss / (moments * len(logps) * objective.most), outside, kls
         case "bnpo" | "dapo":
             return loss / tokens, outside, kls
 

@@ -538,8 +538,8 @@ class LessonTaken(Body):
     kind: ClassVar[str] = "lesson.taken"
     of: Name
     """Who is to learn: the thinker, or an auditor that is trained."""
-    batch: Digest
-    """Root of the batch that they come from."""
+    batch: Digest | None = None
+    """Root of the batch that they come from; None: they are of the ledger's live moments."""
     signal: Signal
     """What they consist of."""
     auditor: Name

@@ -1,0 +1,83 @@
+"""A small training: a model that answers at random, and a teacher who wants one answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from audition.box import BoxConfig
+from audition.gate import threshold
+from audition.learn import PROCESS
+from audition.learn.alternating import Alternated, Schedule, alternate
+from audition.learn.language import LanguageLearner, Learning, Lora
+from audition.learn.step_grpo import Objective
+from audition.ledger import SqlLedger
+from audition.model import Asked, LocalModel
+from audition.model.local import Loaded, Local, loaded
+from audition.project import Budget, Project
+from audition.step import Evidence, Finish, Role, Verdict, View
+from audition.think import LanguageModel, ThoughtBudget
+from chatting import CALL, CALLED, END, proposing, written
+
+ANSWERS = ("one", "two", "three")
+FINISH = {answer: proposing(f'{{"kind": "finish", "answer": "{answer}"}}') for answer in ANSWERS}
+SAYS = {
+    "\n": {CALL: 1.0},
+    CALL: dict.fromkeys(FINISH.values(), 1.0),
+    **{call: {CALLED: 1.0} for call in FINISH.values()},
+    CALLED: {END: 1.0},
+}
+
+
+class Wants:
+    """A teacher who approves of one answer, of each candidate that it is shown."""
+
+    name = "teacher"
+    role = Role.TEACHER
+    sees = frozenset({Evidence.PROPOSAL, Evidence.CANDIDATES})
+
+    async def audit(self, view: View) -> Verdict:
+        each = tuple(
+            float(isinstance(one, Finish) and one.answer == "two") for one in view.candidates or ()
+        )
+        return Verdict(
+            auditor=self.name,
+            role=self.role,
+            moment=view.moment_digest,
+            score=each[0],
+            approvals=each if len(each) > 1 else None,
+            saw=tuple(sorted(self.sees)),
+        )
+
+
+def project(given: Loaded, name: str, together: int = 1) -> Project:
+    config = LocalModel(folder="m", together=together, asked=Asked(temperature=1.0, tokens=8))
+    return Project(
+        name=name or "answers",
+        goal="answer",
+        thinker=LanguageModel(Local(config, given), (), budget=ThoughtBudget(calls=1)),
+        box=BoxConfig(),
+        auditors={"teacher": Wants()},
+        gate=threshold("teacher", reject_at=1),
+        budget=Budget(steps=1),
+        candidates=4,
+        secret=b"s" * 32,
+    )
+
+
+async def trained(folder: Path, ledger: SqlLedger, **changes: Any) -> Alternated:
+    """Train in a folder, or go on with it."""
+    model = folder / "m"
+    if not model.exists():
+        written(model, SAYS)
+    learning = Learning(
+        rate=changes.pop("rate", 0.05),
+        objective=changes.pop("objective", Objective(normaliser="grpo")),
+        lora=changes.pop("lora", Lora(rank=4, alpha=8, targets=("lm_head",))),
+    )
+    learner = LanguageLearner(loaded(LocalModel(folder="m"), model), learning, model)
+    restrictions = changes.pop("restrictions", (PROCESS,))
+    given = {"teacher": "teacher", "updates": 2, "runs": 4} | changes
+    schedule = Schedule(learning=learning, **given)
+    place = folder / "checkpoints"
+    return await alternate(ledger, schedule, learner, project, place, restrictions=restrictions)
