@@ -9,10 +9,11 @@ from typing import Any
 import handmade
 from audition.canonical import canonical
 from audition.gate import sampled, spec, strictest, threshold
-from audition.ledger.events import CandidatesSealed, StepThought
+from audition.ledger.events import CandidatesSealed, RunOpened, StepThought
 from audition.step import Digest, Exchange, Proposal
+from audition.think import PersonThinker
 from audition.think.proposing import NAME, fields
-from handmade import JUDGES, Scribe, shell
+from handmade import JUDGES, PERSON, SHELL, Scribe, shell
 
 AT_ONCE = strictest(threshold("rules", reject_at=1), threshold("judge", reject_at=1))
 LOTTERY = strictest(
@@ -47,7 +48,7 @@ def chatted(
     """A live run, each step with the judge's word on its three candidates, and performed.
 
     Args:
-        words: a ranking (whole numbers) or approvals of each step's candidates.
+        words: a ranking (whole numbers) or approvals of each step's candidates, or of itself.
         run: its name.
         gate: its gate.
         asks: what the candidates were asked.
@@ -65,7 +66,7 @@ def chatted(
         if pen.lot.drawn and all(isinstance(one, int) for one in said):
             pen.verdict("judge", None, ranking=tuple(int(one) for one in said))
         elif pen.lot.drawn:
-            pen.verdict("judge", said[0], approvals=tuple(said))
+            pen.verdict("judge", said[0], approvals=tuple(said) if len(said) > 1 else None)
         if pen.decide().action == "proceed":
             pen.perform(outcome)
         else:
@@ -93,11 +94,36 @@ def reply(proposal: Proposal, **message: Any) -> dict[str, Any]:
     return {"model": "m", "choices": [{"message": said, "finish_reason": "tool_calls"}]}
 
 
+def thought_by_a_person(**fields: Any) -> Scribe:
+    """A run whose thinker sits at the keyboard; the rules reject its second step."""
+    pen = chatted((0.5,), (0.5,), others=(), **fields)
+
+    async def hear(_: str) -> str:
+        raise AssertionError
+
+    schemas = [SHELL, PERSON]
+    thinker = PersonThinker("zoe", schemas, hear=hear)
+    at, body = pen.events[0]
+    assert isinstance(body, RunOpened)
+    said = {"thinker": "zoe", "thinking": thinker.configuration()}
+    pen.events[0] = (at, body.model_copy(update=said))
+    pen.events = [(at, silent(body)) for at, body in pen.events]
+    return pen
+
+
+def silent(body: Any) -> Any:
+    """An event without what was exchanged with a model."""
+    if isinstance(body, StepThought):
+        return body.model_copy(update={"exchanges": None})
+    if isinstance(body, CandidatesSealed):
+        some = [one.model_copy(update={"exchanges": None}) for one in body.candidates]
+        return body.model_copy(update={"candidates": tuple(some)})
+    return body
+
+
 def _exchanged(pen: Scribe, step: int, asks: Asks) -> None:
     """Say of the newest thought, and of its candidates, what was exchanged with a model."""
-    names = [
-        exchanges(pen, (asks(step, number), one)) for number, one in enumerate(CANDIDATES)
-    ]
+    names = [exchanges(pen, (asks(step, number), one)) for number, one in enumerate(CANDIDATES)]
     since = next(
         at for at in reversed(range(len(pen.events))) if isinstance(pen.events[at][1], StepThought)
     )

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal
+from typing import Literal, cast
 
 from audition.history import sealed_proposal
 from audition.learn.asked import Asked, Unreadable, asked, exchanges, proposes, said, told
@@ -14,7 +14,16 @@ from audition.learn.before import Before, before
 from audition.learn.lessons import LessonError, Lessons
 from audition.ledger import LedgerError, Redacted, SqlLedger
 from audition.model.chat import sendable
-from audition.step import Digest, Exchange, JsonObject, Name, Proposal, RunId, ToolSchema
+from audition.step import (
+    Digest,
+    Exchange,
+    History,
+    JsonObject,
+    Name,
+    Proposal,
+    RunId,
+    ToolSchema,
+)
 from audition.think import ThoughtBudget
 from audition.think.proposing import Propose
 from audition.think.telling import Rendering, conversation
@@ -72,7 +81,7 @@ class Drawn:
         """Where in the ledger it comes from."""
         auditor: Name = self.lessons.auditor
         moment = str(self.lessons.moment_L[self.number])
-        run: RunId = self.before.moment.run
+        run: RunId = str(self.lessons.context["run"][self.number])
         return {"auditor": auditor, "moment": moment, "run": run, "seq": self.seq, **more}
 
 
@@ -181,7 +190,7 @@ class Drawing:
     def _told(self, known: Before) -> Asked:
         """What a model would have been told of the history."""
         try:
-            messages = conversation(known.history, self._rendering)
+            messages = conversation(cast("History", known.history), self._rendering)
         except LedgerError:
             raise Omitted("its content is not in the ledger") from None
         return Asked(sendable(messages), sendable([self._propose(known).function]))

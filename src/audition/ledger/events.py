@@ -534,8 +534,8 @@ class LessonTaken(Body):
     kind: ClassVar[str] = "lesson.taken"
     of: Name
     """Who is to learn: the thinker, or an auditor that is trained."""
-    batch: Digest
-    """Root of the batch that they come from."""
+    batch: Digest | None = None
+    """Root of the batch that they come from; None: they are of the ledger's live moments."""
     signal: Signal
     """What they consist of."""
     auditor: Name
@@ -608,7 +608,8 @@ class RunClosed(Body):
     reason: str = ""
     """Why, in one line."""
     answer: Digest | None = None
-    """The root's answer; of a run that trains, the weights that it ends with."""
+    """The root's answer; of a run that trains, the weights that it ends with, where the ledger
+    keeps them."""
     secret: bytes | None = None
     """The lottery's secret, now shown, so that anyone can check every draw."""
     labels: Digest | None = None
