@@ -108,7 +108,7 @@ def _records(line: JsonObject, origin: Origin) -> list[Record]:
 def _steps(line: JsonObject) -> int:
     label = line["label"]
     assert isinstance(label, dict)
-    steps = label["steps"]
+    steps = label.get("steps")
     return len(steps) if isinstance(steps, list) else 0
 
 
