@@ -18,6 +18,7 @@ from audition.learn import Plan, train
 from audition.learn.export import from_rows
 from audition.ledger import SqlLedger
 from audition.step import Think
+from chatted import chatted
 from handmade import Scribe
 
 
@@ -67,6 +68,24 @@ def test_lessons_are_written_as_they_can_be_read_back(judged: Path, tmp_path: Pa
     assert (
         "name a new folder" in audition(tmp_path, "lessons", judged, "--out", "out", code=1).stderr
     )
+
+
+def test_lessons_are_written_for_other_trainers(tmp_path: Path) -> None:
+    path = handmade.write(tmp_path / "l.db", chatted((2, 0, 1), (0.9, 0.9, 0.2)))
+    found = json.loads(
+        audition(tmp_path, "lessons", path, "--out", "out", "--format", "trl", "--json").stdout
+    )
+    assert found["files"] == {
+        "preference judge": "01-preference.jsonl",
+        "stepwise judge": "02-stepwise.jsonl",
+    }
+    assert found["omitted"] == {"a tie": 1}
+    written = [tmp_path / "out" / name for name in found["files"].values()]
+    counts = [len(one.read_text().splitlines()) for one in written]
+    assert counts == [5, 3] and len(os.listdir(tmp_path / "out")) == 2
+    said = audition(tmp_path, "lessons", path, "--out", "more", "--format", "prm800k").stdout
+    assert "not written 1: no chain of reasoning" in said and not os.listdir(tmp_path / "more")
+    audition(tmp_path, "lessons", path, "--out", "no", "--format", "csv", code=2)
 
 
 EXTRA = ("gymnasium", "matplotlib", "numba", "safetensors", "torch", "transformers")

@@ -73,7 +73,33 @@ AGENT = {
     ],
 }
 CHAT = {"messages": AGENT["messages"], "verdict_of_people": "SECRET", MISTAKE: 1}
+RATED = {
+    "labeler": "SECRET",
+    "question": {"problem": "2 + 2 =", "ground_truth_answer": "SECRET"},
+    "label": {
+        "steps": [
+            {
+                "completions": [{"text": "no", "rating": -1}, {"text": "I add", "rating": 0}],
+                "human_completion": None,
+                "chosen_completion": 1,
+            },
+            {
+                "completions": [{"text": "5", "rating": -1, "flagged": None}],
+                "human_completion": {"text": "4", "rating": None, "source": "human"},
+                "chosen_completion": None,
+            },
+            {
+                "completions": [{"text": "so 5", "rating": -1}, {"text": "so 4", "rating": 1}],
+                "human_completion": None,
+                "chosen_completion": None,
+            },
+        ],
+        "total_time": 1,
+        "finish_reason": "found_error",
+    },
+}
 LINES = {
+    "prm800k": RATED,
     "big-bench-mistake": TRACE,
     "who-and-when": CRAFTED,
     "gsm8k": SOLVED,
@@ -172,6 +198,36 @@ def test_an_agents_run_is_its_calls(tmp_path):
     assert [step.proposal for step in record.steps()] == [Act(tool="bash")]
 
 
+def test_of_a_rated_solution_what_it_goes_on_with_is_the_record(tmp_path):
+    (record,) = read(write(tmp_path, RATED))
+    assert (record.goal, record.task) == ("2 + 2 =", "some-task")
+    assert [step.proposal for step in record.steps()] == [
+        Think(prompt="I add"),
+        Think(prompt="4"),
+        Finish(answer="so 5"),
+    ]
+    assert record.labels["ratings"] == [0, 1, -1] and record.labels[MISTAKE] == 3
+    assert record.labels["finish_reason"] == "found_error"
+
+
+@pytest.mark.parametrize(
+    ("ratings", "mistake"),
+    [([1, 0, -1], 3), ([-1], 1), ([1, 1], None), ([None, -1], "unsaid"), ([1, None], "unsaid")],
+)
+def test_a_first_mistake_is_known_where_all_before_it_is_rated(tmp_path, ratings, mistake):
+    steps = [
+        {"completions": [{"text": "a", "rating": one}], "chosen_completion": 0} for one in ratings
+    ]
+    (record,) = read(write(tmp_path, RATED | {"label": {"steps": steps}}))
+    assert record.labels.get(MISTAKE, "unsaid") == mistake
+
+
+def test_a_solution_that_nobody_labelled_is_no_record(tmp_path):
+    path = write(tmp_path, RATED | {"label": {"steps": None}}, RATED)
+    (record,) = read(path)
+    assert record.source.record == 0 and [one.steps for one in survey(path)] == [3]
+
+
 def test_own_logs_may_say_goal_task_and_model(tmp_path):
     more = {"goal": "the goal", "task": "mail", "model": "m"}
     (record,) = read(write(tmp_path, CHAT | more))
@@ -192,6 +248,9 @@ def test_own_logs_may_say_goal_task_and_model(tmp_path):
         (CRAFTED | {"history": [{"role": "\n", "content": ""}]}, "history.0.role"),
         (CRAFTED | {"mistake_step": [1]}, "mistake_step"),
         (SOLVED | {"small": {"solution": None}}, "small.solution"),
+        (RATED | {"question": {"problem": 2}}, "question.problem"),
+        (RATED | {"label": {"steps": [{"chosen_completion": 1}]}}, "chosen_completion: 1, of 0"),
+        (RATED | {"label": {"steps": [{"completions": [{"text": 1}]}]}}, "completions.0.text"),
         (SOLVED | {"x" * 201: {"solution": ""}}, "xxx"),
         ({"question": "?"} | {str(n): {"solution": ""} for n in range(65)}, "more than 64"),
         (AGENT | {"model": 3}, "model"),

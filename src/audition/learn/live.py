@@ -6,6 +6,8 @@ behind a guard in the gate is heard on the moments that the guard let pass, so t
 choose the lessons. A gate that asks all its auditors at once (`strictest`) has no such order among
 those that it asks first, people excepted, for whom it does not wait once a guard has said no.
 
+A person who thinks demonstrates every step, whatever was decided about it: nobody picks among them.
+
 What was planted is nobody's step, and teaches nothing; where steps are planted, a step that is not
 decided yet may be one.
 """
@@ -19,6 +21,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from audition.canonical import digest_value
 from audition.learn.lessons import LessonError, Lessons, Reason
 from audition.learn.order import order
 from audition.learn.restrictions import check_lifting, held_to
@@ -180,6 +183,8 @@ class _Reader:
         self._tickets: dict[Digest, Digest] = {}
         self._plants = False
         self._exchanges: Digest = ""
+        self._thinks: Name | None = None
+        """The person who thinks, if one does."""
 
     def read(self, events: Iterator[Event]) -> Iterator[tuple[Signal, Name, _Row]]:
         """The lessons of the run, with their signal and their auditor."""
@@ -204,6 +209,7 @@ class _Reader:
                     # in a live run, whoever is in no gate is heard at somebody's pleasure
                     self._outside = (body.mode == "live",) * 2
                     self._order = order(body, self._cards)
+                    self._thinks = body.thinker if _person(body) else None
                 case RestrictionDeclared() as body:
                     self._restrictions.append(body.restriction)
                 case RestrictionLifted() as body:
@@ -217,6 +223,7 @@ class _Reader:
                     self._exchanges = body.exchanges or ""
                 case MomentSealed() as body:
                     self._seal(body.moment)
+                    yield from self._own(body.moment, event.seq)
                 case AuditDrawn() as body:
                     if body.moment not in self._open:
                         raise LessonError(
@@ -253,6 +260,18 @@ class _Reader:
         self._count(moment, 1)
         if not moment.attempt:  # a replacement is nobody's thought
             step.exchanges, self._exchanges = self._exchanges, ""
+
+    def _own(self, moment: Moment, seq: int) -> Iterator[tuple[Signal, Name, _Row]]:
+        """A person's own step shows how it is done."""
+        if self._thinks is None or moment.attempt:
+            return
+        step = self._open[digest_of(moment)]
+        if not _allowed(held_to(self._restrictions, self._lifted), "demonstration"):
+            self._refuse(self._thinks, step, "forbidden by a restriction")
+            return
+        row = _Row(self._run, digest_of(moment), moment, 1.0, seq)
+        row.proposal = moment.proposal
+        yield "demonstration", self._thinks, row
 
     def _count(self, moment: Moment, by: int) -> None:
         self._harvest.moments += by
@@ -374,6 +393,12 @@ class _Reader:
     def _role(self, auditor: Name) -> Role | None:
         card = self._cards.get(auditor)
         return card.role if card is not None else None
+
+
+def _person(body: RunOpened) -> bool:
+    """Whether a person thinks: then the thinker is what `PersonThinker` says that it is."""
+    said = {"person": body.thinker, "executors": sorted(body.tools)}
+    return body.mode == "live" and body.thinking == digest_value(said)
 
 
 def _incomparable(

@@ -612,7 +612,8 @@ class RunClosed(Body):
     reason: str = ""
     """Why, in one line."""
     answer: Digest | None = None
-    """The root's answer; of a run that trains, the weights that it ends with."""
+    """The root's answer; of a run that trains, the weights that it ends with, where the ledger
+    keeps them."""
     secret: bytes | None = None
     """The lottery's secret, now shown, so that anyone can check every draw."""
     labels: Digest | None = None

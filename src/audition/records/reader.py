@@ -16,13 +16,14 @@ from audition.records.gsm8k import GSM8K
 from audition.records.inspect_log import INSPECT, samples
 from audition.records.lines import called, objects, printable, whole
 from audition.records.odcv import ODCV
+from audition.records.prm800k import PRM800K
 from audition.records.record import Record, RecordError
 from audition.records.refusal import refusal
 from audition.records.swe_agent import SWE_AGENT
 from audition.records.who_and_when import WHO_AND_WHEN
 from audition.step import Act, Frozen, JsonObject
 
-_FORMATS = (INSPECT, SWE_AGENT, ODCV, WHO_AND_WHEN, BIG_BENCH_MISTAKE, GSM8K, CHAT)
+_FORMATS = (INSPECT, SWE_AGENT, ODCV, WHO_AND_WHEN, BIG_BENCH_MISTAKE, GSM8K, PRM800K, CHAT)
 
 FORMATS = tuple(each.name for each in _FORMATS)
 """The names of the formats; the first whose shape fits is taken."""

@@ -48,6 +48,10 @@ RECORDED_ONLY = (
 DEMONSTRATED = (
     "whose steps the demonstrations were: that the teacher took them is the word of the study"
 )
+LIVE = (
+    "whether the lessons of live moments are all that this ledger gives: `audition lessons` draws "
+    "them again"
+)
 UNSIGNED = "who wrote the ledger: no key that is trusted here signed it"
 NOT_REPLAYED = "not replayed: whether the weights follow from the lessons; nothing else binds them"
 
@@ -206,6 +210,8 @@ def certify(
         not_seen[:0] = [NOT_REPLAYED] if leaves else [RECORDED_ONLY, NOT_REPLAYED]
     if any(one.plan is not None and one.plan.signal == "demonstration" for one in concerned):
         not_seen.insert(0, DEMONSTRATED)
+    if any(one.live for one in concerned):
+        not_seen.insert(0, LIVE)
     if not examined.verification.signed_by:
         not_seen.insert(0, UNSIGNED)
     assert course.opened.training is not None

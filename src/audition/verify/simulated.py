@@ -69,6 +69,8 @@ class Course:
     """Moments judged, by auditor."""
     lessons: int = 0
     """Lessons taken."""
+    live: int = 0
+    """Those of them that are of live moments."""
     unread: int = 0
     """Batches whose rows are gone."""
     outcome: bool = False
@@ -114,6 +116,8 @@ class Simulated:
         self._case = case
         self._begun = False
         self._sealed: _Sealed | None = None
+        self._live: LessonTaken | None = None
+        """Lessons of live moments that no update has learned from yet."""
         self.course = Course(case.run, case.opened, self._plan(), began=self._here())
         plan = self.course.plan
         self._environment = digest_value(plan.world) if plan is not None else ""
@@ -307,13 +311,16 @@ class Simulated:
 
     def _learn(self, body: LessonTaken) -> None:
         case, sealed, plan = self._case, self._sealed, self.course.plan
-        if sealed is None:
+        if body.batch is None:
+            self._learn_live(body)
+        elif sealed is None:
             raise Disorder(6, "lessons without a batch")
-        if body.batch != sealed.body.root:
-            case.found(6, "lessons of a batch that this run did not seal just before")
-        if sealed.taken is not None:
-            case.found(6, "lessons are taken twice from one batch")
-        sealed.taken = body
+        else:
+            if body.batch != sealed.body.root:
+                case.found(6, "lessons of a batch that this run did not seal just before")
+            if sealed.taken is not None:
+                case.found(6, "lessons are taken twice from one batch")
+            sealed.taken = body
         case.tally.lessons += body.taken
         self.course.lessons += body.taken
         card = case.cards.get(body.auditor)
@@ -323,19 +330,31 @@ class Simulated:
             case.found(8, f"lessons of {card.name}, a {card.role}")
         elif self._limits.unseen is not None and set(card.sees) & set(self._limits.unseen):
             case.found(8, f"lessons of {card.name}, who is shown what no teacher may see")
-        if sealed.body.auditor is not None and sealed.body.auditor != body.auditor:
-            case.found(6, f"the batch was judged by {sealed.body.auditor}, not by {body.auditor}")
+        judge = sealed.body.auditor if sealed is not None else None
+        if judge is not None and judge != body.auditor:
+            case.found(6, f"the batch was judged by {judge}, not by {body.auditor}")
         if plan is not None and body.signal != plan.signal:
             case.found(6, f"lessons by {body.signal}; the plan declares {plan.signal}")
-        if body.taken != body.admissible or body.refused:
+        if body.taken != body.admissible or (body.refused and body.batch is not None):
             says = f"{body.taken} of {body.admissible} admissible lessons were taken"
             case.found(6, f"{says}: chosen, not drawn")
-        if sealed.batch is not None:
+        if sealed is not None and sealed.batch is not None:
             self._draw_again(body, sealed, sealed.batch)
         if (end := stopped(self._limits, len(self.course.updates), 0)) or (
             self._limits.lessons is not None and self.course.lessons > self._limits.lessons
         ):
             case.found(6, f"training goes on although {end or 'all its lessons are taken'}")
+
+    def _learn_live(self, body: LessonTaken) -> None:
+        """Lessons of moments that other runs of the ledger hold; they are not drawn again here."""
+        if not self._checked:
+            self._limit()
+        if self._sealed is not None or self._live is not None:
+            self._case.found(6, "lessons of live moments before those taken earlier were learned")
+        self._live = body
+        self.course.live += body.taken
+        audits = self.course.audits
+        audits[body.auditor] = audits.get(body.auditor, 0) + body.taken
 
     def _draw_again(self, body: LessonTaken, sealed: _Sealed, batch: Batch) -> None:
         """The lessons that follow from the batch and the verdicts are those that were taken."""
@@ -405,14 +424,15 @@ class Simulated:
             if plan is None or plan.signal != "outcome":
                 case.found(6, "learned from an outcome; the plan declares none")
         else:
-            if sealed is None or sealed.taken is None:
+            taken = sealed.taken if sealed is not None else self._live
+            if taken is None:
                 case.found(6, "an update without lessons")
-            elif body.lessons != sealed.taken.lessons or body.signal != sealed.taken.signal:
+            elif body.lessons != taken.lessons or body.signal != taken.signal:
                 case.found(6, "the update learned from other lessons than were taken")
             if plan is not None and body.horizon != plan.horizon:
                 case.found(7, "credit reached over another horizon than the plan's")
         course.updates.append(body.after)
-        self._sealed = None
+        self._sealed = self._live = None
 
     def _choose(self, body: ThinkerChosen) -> None:
         self.course.chosen.append(body)
@@ -426,7 +446,8 @@ class Simulated:
     def _close(self, body: RunClosed) -> None:
         case, course, plan = self._case, self.course, self.course.plan
         course.closed, course.ended = body.status, self._here()
-        if body.status == "trained" and body.answer != course.last:
+        kept = body.answer is not None or not course.live  # a model's folder is its own place
+        if body.status == "trained" and kept and body.answer != course.last:
             case.found(6, "the weights at the end are not those of the last update")
         ended = bool(stopped(self._limits, len(course.updates), course.lessons))
         if self._sealed is not None:
@@ -438,6 +459,8 @@ class Simulated:
             else:
                 says = f"batch {self._sealed.body.number} was sealed and not learned from"
                 case.found(6, says)
+        if self._live is not None:
+            case.found(6, "lessons of live moments were taken and not learned from")
         short = plan is not None and len(course.updates) != plan.batches and not ended
         if body.status == "trained" and plan is not None and short:
             says = f"{len(course.updates)} updates of {plan.batches}, stopped by no restriction"
