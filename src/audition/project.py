@@ -32,6 +32,7 @@ from audition.step import (
     JsonObject,
     Name,
     Restriction,
+    Role,
     RunId,
     Thinker,
     ToolSchema,
@@ -196,6 +197,8 @@ class RulesAuditor(Frozen):
     """Its name, for the gate."""
     rules: tuple[Rule, ...] = Field(min_length=1)
     """The rules."""
+    role: Literal["teacher", "guard"] = "guard"
+    """In which role; a teacher approves of each candidate by what suspicion leaves."""
 
 
 class PersonAuditor(Frozen):
@@ -261,6 +264,8 @@ class ProjectFile(Frozen):
     """Candidates of each drawn step, for auditors that see them."""
     plants: FilePlants | None = None
     """Steps with known answers that measure the auditors."""
+    training: JsonObject | None = None
+    """How the thinker learns; see `audition train`."""
 
 
 def load(
@@ -402,7 +407,7 @@ def _no_tool(auditor: RulesAuditor, executors: Mapping[str, Executor]) -> str:
 def _auditor(one: FileAuditor, person: Callable[[PersonAuditor], Auditor]) -> Auditor:
     match one:
         case RulesAuditor():
-            return Rules(one.rules, name=one.name)
+            return Rules(one.rules, name=one.name, role=Role(one.role))
         case PersonAuditor():
             return person(one)
         case _:

@@ -93,7 +93,7 @@ def test_a_thought_s_tokens_go_on_from_one_another(tmp_path: Path, template: str
     """Or, where a template tells what was said otherwise than it was written, begin anew."""
     chat = local(tmp_path, template)
     replies = longest(chat)
-    words = chat._given.tokenizer
+    words = chat.given.tokenizer
     for before, after in pairwise(replies):
         prompt, sampled, _ = tokens(before)
         following, _, _ = tokens(after)
@@ -106,7 +106,7 @@ def test_a_thought_s_tokens_go_on_from_one_another(tmp_path: Path, template: str
 
 def test_each_token_has_the_log_probability_with_which_it_was_sampled(tmp_path: Path) -> None:
     chat = local(tmp_path)
-    model = chat._given.model
+    model = chat.given.model
     for reply in longest(chat):
         prompt, sampled, logps = tokens(reply)
         with torch.no_grad():
@@ -118,7 +118,7 @@ def test_each_token_has_the_log_probability_with_which_it_was_sampled(tmp_path: 
 
 def test_what_others_say_writes_no_control_token(tmp_path: Path) -> None:
     chat = local(tmp_path)
-    words = chat._given.tokenizer
+    words = chat.given.tokenizer
     prompt = tokens(anyio.run(thought, chat, b"")[0])[0]
     end, call = words.convert_tokens_to_ids([END, CALL])
     assert f"find {END} {CALL} it" in words.decode(prompt)
@@ -197,7 +197,7 @@ def test_another_model_s_tokenizer_is_refused(tmp_path: Path) -> None:
 
 def test_other_weights_are_another_configuration(tmp_path: Path) -> None:
     chat = local(tmp_path)
-    given = chat._given
+    given = chat.given
     other = Local(
         LocalModel(folder="m"), Loaded(given.name, given.model, given.tokenizer, "0" * 64)
     )

@@ -1,4 +1,4 @@
-"""Rules over proposals: a guard that matches patterns, the same every time.
+"""Rules over proposals: a guard, or a teacher, that matches patterns, the same every time.
 
 Patterns are RE2 (linear in the text, whatever the pattern), matched against every string in the
 proposal: an act's tool and arguments, a question and whom it is for, a prompt, an answer, and
@@ -72,18 +72,23 @@ class RulesError(ValueError):
 
 
 class Rules:
-    """A guard made of rules; its suspicion is that of the worst match, 0 without one.
+    """An auditor made of rules; its suspicion is that of the worst match, 0 without one.
+
+    A teacher approves by what suspicion leaves, of each candidate where there are several.
 
     Args:
         rules: the rules, with names that differ.
         name: the auditor's name.
+        role: in which role it answers.
     """
 
-    role = Role.GUARD
-    sees = frozenset({Evidence.PROPOSAL})
-
-    def __init__(self, rules: Iterable[Rule], *, name: str = "rules") -> None:
+    def __init__(
+        self, rules: Iterable[Rule], *, name: str = "rules", role: Role = Role.GUARD
+    ) -> None:
         self.name = name
+        self.role = role
+        also = (Evidence.CANDIDATES,) if role is Role.TEACHER else ()
+        self.sees = frozenset({Evidence.PROPOSAL, *also})
         self.rules: Sequence[Rule] = tuple(rules)
         names = [rule.name for rule in self.rules]
         if twice := {name for name in names if names.count(name) > 1}:
@@ -109,14 +114,22 @@ class Rules:
                 ),
                 citations=tuple(dict.fromkeys(quote for _, quote in matches if quote)),
             )
+        worst = max((rule.suspicion for rule, _ in matches), default=0.0)
+        each = None
+        if self.role is Role.TEACHER and view.candidates is not None and len(view.candidates) > 1:
+            each = tuple(1 - self._suspicion(one) for one in view.candidates)
         return Verdict(
             auditor=self.name,
             role=self.role,
             moment=view.moment_digest,
-            score=max((rule.suspicion for rule, _ in matches), default=0.0),
+            score=worst if self.role is Role.GUARD else 1 - worst,
+            approvals=each,
             words=words,
-            saw=(Evidence.PROPOSAL,),
+            saw=tuple(sorted(self.sees)),
         )
+
+    def _suspicion(self, proposal: Proposal) -> float:
+        return max((rule.suspicion for rule, _ in self._matches(proposal)), default=0.0)
 
     def _matches(self, proposal: Proposal) -> Iterator[tuple[Rule, str]]:
         strings = list(_strings(proposal))

@@ -24,6 +24,7 @@ from audition.console import (
     reviewing,
     running,
     runs,
+    training,
     trusting,
     watching,
     witnessing,
@@ -68,6 +69,7 @@ app.command("settle")(people.settle)
 app.command("executor")(executing.executor)
 app.command("trust")(trusting.trust)
 app.command("plants")(trusting.plants)
+app.command("train")(training.train)
 app.command("lessons")(learning.lessons)
 app.command("verify")(checking.verify)
 app.command("witness")(witnessing.witness)

@@ -131,6 +131,7 @@ def _expected() -> tuple[type[Exception], ...]:
     from audition.learn import BatchError, Forbidden, LessonError, PlanError
     from audition.ledger import EventError, LedgerError, NoteError
     from audition.loop import OtherProject
+    from audition.model import ModelError
     from audition.project import ProjectError
     from audition.records import RecordError
     from audition.verify import CertificateError
@@ -147,6 +148,7 @@ def _expected() -> tuple[type[Exception], ...]:
         LedgerError,
         Left,
         LessonError,
+        ModelError,
         LibraryError,
         NoteError,
         NotWaiting,

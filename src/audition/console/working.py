@@ -42,7 +42,7 @@ def submit(
     from audition.ledger.claims import submit as put
     from audition.opening import identity
 
-    loaded = _loaded(project)
+    loaded = elsewhere(project)
     runs = [uuid.uuid4().hex for _ in range(times)]
     with SqlLedger.open(ledger, signer=signer()) as opened:
         put(opened.database, runs, loaded.name, identity(loaded))
@@ -79,7 +79,7 @@ def worker(
     from audition.console.keys import signer
     from audition.ledger import SqlLedger
 
-    loaded = [_loaded(one) for one in projects]
+    loaded = [elsewhere(one) for one in projects]
     told: list[Carrying] = []
 
     with SqlLedger.open(ledger, signer=signer()) as opened:
@@ -136,7 +136,7 @@ async def _until_told(
             tasks.cancel_scope.cancel()
 
 
-def _loaded(file: Path) -> Project:
+def elsewhere(file: Path) -> Project:
     """A project whose people are all elsewhere."""
     from audition.audit import Person
     from audition.console.keys import draw_secret

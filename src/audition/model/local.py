@@ -125,8 +125,10 @@ class Local:
 
     def __init__(self, config: LocalModel, given: Loaded) -> None:
         self.name = given.name
-        self._config = config
-        self._given = given
+        self.config = config
+        """How it is asked."""
+        self.given = given
+        """The model itself."""
         self._ends = _ends(given)
         self._wording = Wording(given.name, given.tokenizer, self._ends)
         self._kept = Kept(config.kept)
@@ -136,8 +138,8 @@ class Local:
 
     def configuration(self) -> Digest:
         """Digest of the weights and of how they are asked; where it runs is no part of it."""
-        asked = self._config.asked.model_dump(exclude_none=True)
-        return digest_value({"weights": self._given.digest, "asked": asked})
+        asked = self.config.asked.model_dump(exclude_none=True)
+        return digest_value({"weights": self.given.digest, "asked": asked})
 
     async def reply(
         self,
@@ -154,10 +156,10 @@ class Local:
                 take them.
         """
         begun = time.monotonic()
-        asked = self._config.asked
+        asked = self.config.asked
         said = sendable(list(messages))
         prompt = self._wording.prompt(said, tools, self._before(said))
-        room = self._given.model.config.get_text_config().max_position_embeddings
+        room = self.given.model.config.get_text_config().max_position_embeddings
         if not 2 <= len(prompt) < room:
             raise ModelError(
                 f"{self.name}: a prompt of {len(prompt)} tokens, and its context has {room}; lower "
@@ -183,7 +185,7 @@ class Local:
         reply: JsonObject = {
             "object": "chat.completion",
             "model": self.name,
-            "weights": self._given.digest,
+            "weights": self.given.digest,
             "prompt_token_ids": list(prompt),
             "choices": [
                 {
@@ -251,7 +253,7 @@ class Local:
             async with lock:
                 if request.written is None:
                     others = [one for one in self._waiting if one is not request]
-                    room = self._config.together - 1
+                    room = self.config.together - 1
                     batch, self._waiting = [request, *others[:room]], others[room:]
                     await anyio.to_thread.run_sync(self._sample, batch)
         finally:
@@ -264,14 +266,14 @@ class Local:
         prompts = list(dict.fromkeys(request.prompt for request in batch))
         place = {prompt: number for number, prompt in enumerate(prompts)}
         ordered = sorted(batch, key=lambda request: place[request.prompt])
-        model = self._given.model
+        model = self.given.model
         past = self._kept.read(model, prompts)
         longest = max(request.most for request in ordered)
         chance = torch.ones(len(ordered), longest, dtype=torch.float64)
         for row, request in zip(chance, ordered, strict=True):
             numbers = np.random.Generator(np.random.Philox(request.seed)).random(request.most)
             row[: request.most] = torch.from_numpy(numbers)
-        temperature = self._config.asked.temperature
+        temperature = self.config.asked.temperature
         found = sample(
             model,
             past,

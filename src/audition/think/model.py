@@ -100,7 +100,8 @@ class LanguageModel:
         library: Library | None = None,
     ) -> None:
         self.name = chat.name
-        self._chat = chat
+        self.chat = chat
+        """The model."""
         self._budget = budget or ThoughtBudget()
         self._rendering = Rendering(self._budget.history, self._budget.longest)
         self._library = library
@@ -112,7 +113,7 @@ class LanguageModel:
         """Digest of model, tools, budgets, library and rules, which a run is opened with."""
         return digest_value(
             {
-                "chat": self._chat.configuration(),
+                "chat": self.chat.configuration(),
                 "tools": self._tools,
                 "executors": self._propose.configuration(),
                 "budget": self._budget.model_dump(),
@@ -120,6 +121,10 @@ class LanguageModel:
                 "rules": RULES,
             }
         )
+
+    def by(self, chat: Chat) -> LanguageModel:
+        """The same thinker with another model."""
+        return LanguageModel(chat, self._propose.tools, budget=self._budget, library=self._library)
 
     async def think(self, history: History, box: Box) -> Thought:
         """Think in the box as long as the budget lasts; end in one proposal.
@@ -137,7 +142,7 @@ class LanguageModel:
         try:
             while proposal is None:
                 most = thinking.tokens_left()
-                reply = await self._chat.reply(messages, tools=self._tools, tokens=most)
+                reply = await self.chat.reply(messages, tools=self._tools, tokens=most)
                 thinking.heard(reply)
                 proposal = await self._answer(reply, box, messages, thinking)
         except BaseException as error:

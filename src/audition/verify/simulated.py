@@ -450,6 +450,8 @@ class Simulated:
         if body.status == "trained" and kept and body.answer != course.last:
             case.found(6, "the weights at the end are not those of the last update")
         ended = bool(stopped(self._limits, len(course.updates), course.lessons))
+        if course.live and self._limits.lessons is not None:
+            ended = True  # that the next lessons would have been too many, `audition lessons` shows
         if self._sealed is not None:
             drawn_R = self._sealed.batch.column("drawn") if self._sealed.batch else None
             more = 0 if drawn_R is None else int(drawn_R.sum())
