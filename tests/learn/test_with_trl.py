@@ -91,8 +91,11 @@ def test_preferences_make_the_chosen_answer_likelier_than_the_rejected(
         assert margin[1] > margin[0] + 1
 
 
-def test_demonstrations_make_a_person_s_step_likelier(tmp_path: Path, model: Path) -> None:
-    path = ledger_of(tmp_path, thought_by_a_person())
+def test_demonstrations_make_a_person_s_step_likelier_however_long_its_history(
+    tmp_path: Path, model: Path
+) -> None:
+    """More tokens than those at which TRL cuts, if it is not told otherwise."""
+    path = ledger_of(tmp_path, thought_by_a_person(outcome="a word " * 60))
     room = folder(tmp_path / "roomy", room=8192)
     with SqlLedger.open(path, create=False) as ledger:
         some = [one for one in lessons_of(ledger).lessons if one.signal == "demonstration"]
