@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 import handmade
@@ -220,6 +220,16 @@ def test_a_folder_that_is_no_model_s_or_is_there_already_is_refused(
     (bare / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes())
     with pytest.raises(LessonError, match="bare"):
         fitted(path, bare, tmp_path / "out")
+
+
+def test_a_loss_that_is_no_number_ends_it_and_nothing_is_saved(tmp_path: Path) -> None:
+    path, broken = ledger_of(tmp_path, chatted((2, 0, 1))), folder(tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    nowhere = {name: torch.full_like(one, torch.nan) for name, one in weights.items()}
+    save_file(nowhere, broken / "model.safetensors", {"format": "pt"})
+    with pytest.raises(LessonError, match="step 1 of 12: a loss of nan; nothing was saved"):
+        fitted(path, broken, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_approvals_of_one_step_alone_give_no_preferences(tmp_path: Path, model: Path) -> None:

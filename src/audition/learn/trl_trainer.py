@@ -120,6 +120,7 @@ def trainer(
         dataloader_pin_memory=torch.cuda.is_available(),
         save_strategy="no",
         logging_steps=1,
+        logging_nan_inf_filter=False,
         report_to=[],
         disable_tqdm=True,
         model_init_kwargs={"local_files_only": True},
