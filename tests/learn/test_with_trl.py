@@ -26,7 +26,7 @@ from audition.ledger.events import LessonTaken, ThinkerUpdated
 from audition.step import JsonObject, Limits, Restriction
 from audition.verify import certify, verify
 from chatted import LOTTERY, chatted, thought_by_a_person
-from folders import SIGNS, folder
+from folders import SIGNS, TEMPLATE, folder
 from handmade import Scribe
 
 DPO = Settings(by="dpo", steps=12, rate=1e-2, batch=3)
@@ -195,13 +195,23 @@ def test_what_may_not_teach_is_not_fitted_to(tmp_path: Path, model: Path) -> Non
         ({"words": len(SIGNS) - 20}, "its tokenizer is another model's"),
         ({"template": ""}, "no chat template"),
         ({"template": "{% for m in messages %}x{% endfor %}"}, "leaves out calls of tools"),
-        ({"template": "{{ raise_exception('only two') }}"}, "its chat template: only two"),
+        (
+            {
+                "template": TEMPLATE + "{% if messages[1].content == 'At 1?' %}"
+                "{{ raise_exception('no second') }}{% endif %}"
+            },
+            "it: TemplateError: no second",
+        ),
+        (
+            {"template": "{{ raise_exception('only two') }}"},
+            "its chat template: TemplateError: only two",
+        ),
     ],
 )
 def test_a_model_that_cannot_read_the_rows_is_refused(
     tmp_path: Path, given: dict[str, Any], says: str
 ) -> None:
-    path = ledger_of(tmp_path, chatted((2, 0, 1)))
+    path = ledger_of(tmp_path, chatted((2, 0, 1), (2, 0, 1)))
     with pytest.raises(LessonError, match=says):
         fitted(path, folder(tmp_path / "it", **given), tmp_path / "out")
     assert not (tmp_path / "out").exists()
