@@ -803,8 +803,8 @@ MUTATIONS = (
         "some lessons may be left out",
         (
             "verify/simulated.py",
-            "        if body.taken != body.admissible or body.refused:\n",
-            "        if False:\n",
+            "if body.taken != body.admissible or (body.refused and body.batch is not None):",
+            "if False:",
         ),
     ),
     without(
@@ -815,6 +815,99 @@ MUTATIONS = (
             "    if limits.signals is not None and signal not in limits.signals:\n",
             "    if False:\n",
         ),
+    ),
+    without(
+        6,
+        "a row may tell what was redacted",
+        ("learn/drawn.py", "                if known.redacted:\n", "                if False:\n"),
+    ),
+    without(
+        6,
+        "a row may repeat the request that tells what was redacted before its step",
+        ("learn/before.py", "redacted = redacted or _gone(ledger, body)", "redacted = False"),
+    ),
+    without(
+        6,
+        "a row may tell a candidate whose thought was redacted",
+        ("learn/before.py", "found[body.moment].redacted |= _gone(ledger, body)", "pass"),
+    ),
+    without(
+        6,
+        "answers to different prompts are compared",
+        ("learn/trl_rows.py", "if one.asked != other.asked:", "if False:"),
+        test="learn/test_trl_rows.py",
+    ),
+    without(
+        6,
+        "a tie prefers the second",
+        (
+            "learn/preferring.py",
+            "if approval_K[one] == approval_K[other]:",
+            "if approval_K[one] is None:",
+        ),
+        test="learn/test_trl_rows.py",
+    ),
+    without(
+        6,
+        "an exchange may end in another step than the ledger's",
+        (
+            "learn/drawn.py",
+            "self._propose(drawn.before)) != proposal:",
+            "self._propose(drawn.before)) is ...:",
+        ),
+        test="learn/test_trl_rows.py",
+    ),
+    without(
+        6,
+        "whoever has a person's name demonstrates",
+        ("learn/live.py", "body.thinking == digest_value(said)", "bool(said)"),
+        test="learn/test_trl_rows.py",
+    ),
+    without(
+        6,
+        "a person's own step teaches where only approvals may",
+        (
+            "learn/live.py",
+            'self._lifted), "demonstration"):\n            self._refuse(self._thinks',
+            'self._lifted), "approval"):\n            self._refuse(self._thinks',
+        ),
+        test="learn/test_trl_rows.py",
+    ),
+    without(
+        6,
+        "unequal weights are fitted as if they were equal",
+        ("learn/with_trl.py", "    if not unweighted:\n", "    if False:\n"),
+        test="learn/test_with_trl.py",
+    ),
+    without(
+        6,
+        "any signal is fitted",
+        ("learn/with_trl.py", "    check_signal(limits, lessons[0].signal)\n", ""),
+        test="learn/test_with_trl.py",
+    ),
+    without(
+        6,
+        "a row is fitted though the model has no room for it",
+        ("learn/trl_trainer.py", "len(whole) > room:", "len(whole) < 0:"),
+        test="learn/test_with_trl.py",
+    ),
+    without(
+        6,
+        "TRL cuts rows",
+        ("learn/trl_trainer.py", "        max_length=None,\n", ""),
+        test="learn/test_with_trl.py",
+    ),
+    without(
+        6,
+        "lessons of live moments may be picked",
+        ("verify/simulated.py", "if body.taken != body.admissible or (", "if ("),
+        test="verify/test_live_lessons.py",
+    ),
+    without(
+        6,
+        "lessons of live moments may be taken and not learned from",
+        ("verify/simulated.py", "        if self._live is not None:\n", "        if False:\n"),
+        test="verify/test_live_lessons.py",
     ),
     # ---------------------------------------------------------------- 7, credit stops
     without(
@@ -919,6 +1012,24 @@ MUTATIONS = (
             "",
         ),
     ),
+    without(
+        7,
+        "a row in words tells the history to the run's end",
+        (
+            "learn/in_words.py",
+            "history.last(min(len(history), ENTRIES))",
+            "[history._read(one)[0] for one in history._progress.recent]",
+        ),
+    ),
+    without(
+        7,
+        "a line of PRM800K tells the chain to the run's end",
+        (
+            "learn/prm800k_lines.py",
+            "history.last(len(history))",
+            "[history._read(one)[0] for one in history._progress.recent]",
+        ),
+    ),
     # ---------------------------------------------------------------- 8, guards
     without(
         8,
@@ -1004,6 +1115,22 @@ MUTATIONS = (
         8,
         "what was lifted is certified",
         ("verify/certificate.py", "    if PROCESS.name in course.lifted:\n", "    if False:\n"),
+    ),
+    without(
+        8,
+        "a guard's lessons are fitted",
+        ("learn/with_trl.py", "card.role not in limits.roles:", "card.role is None:"),
+        test="learn/test_with_trl.py",
+    ),
+    without(
+        8,
+        "a guard's lessons of live moments are learned unnoticed",
+        (
+            "verify/simulated.py",
+            "elif self._limits.roles is not None and card.role not in self._limits.roles:",
+            "elif False:",
+        ),
+        test="verify/test_live_lessons.py",
     ),
     # ---------------------------------------------------------------- 9, nothing lost or twice
     without(

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import handmade
+from audition import history
 from audition.canonical import digest_value
 from audition.gate import person, spec
 from audition.learn.drawn import Drawing
@@ -233,6 +234,23 @@ def test_where_only_approvals_may_teach_a_person_s_own_steps_do_not(tmp_path: Pa
     with drawn(tmp_path, thought_by_a_person(restrictions=(approvals,))) as (found, _):
         assert found.refused["forbidden by a restriction"] == 2
         assert "demonstration" not in {one.signal for one in found.lessons}
+
+
+def test_a_run_is_read_once_however_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "KEPT", 2)
+    pen = chatted(*[(0.9, 0.2, 0.4)] * 6)
+    with drawn(tmp_path, pen) as (found, drawing):
+        reads: list[str] = []
+        read = SqlLedger.read
+        monkeypatch.setattr(
+            SqlLedger,
+            "read",
+            lambda self, run, after=-1: reads.append(run) or read(self, run, after),
+        )
+        (lessons,) = found.lessons
+        (made,) = [one for one in data_sets(lessons) if one.form == "stepwise"]
+        assert len(list(made.rows(drawing))) == 18
+    assert reads == [pen.run]
 
 
 def test_datasets_reads_the_lines(tmp_path: Path) -> None:

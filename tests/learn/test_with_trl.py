@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 import handmade
@@ -26,7 +26,7 @@ from audition.ledger.events import LessonTaken, ThinkerUpdated
 from audition.step import JsonObject, Limits, Restriction
 from audition.verify import certify, verify
 from chatted import LOTTERY, chatted, thought_by_a_person
-from folders import SIGNS, folder
+from folders import SIGNS, TEMPLATE, folder
 from handmade import Scribe
 
 DPO = Settings(by="dpo", steps=12, rate=1e-2, batch=3)
@@ -91,8 +91,11 @@ def test_preferences_make_the_chosen_answer_likelier_than_the_rejected(
         assert margin[1] > margin[0] + 1
 
 
-def test_demonstrations_make_a_person_s_step_likelier(tmp_path: Path, model: Path) -> None:
-    path = ledger_of(tmp_path, thought_by_a_person())
+def test_demonstrations_make_a_person_s_step_likelier_however_long_its_history(
+    tmp_path: Path, model: Path
+) -> None:
+    """More tokens than those at which TRL cuts, if it is not told otherwise."""
+    path = ledger_of(tmp_path, thought_by_a_person(outcome="a word " * 60))
     room = folder(tmp_path / "roomy", room=8192)
     with SqlLedger.open(path, create=False) as ledger:
         some = [one for one in lessons_of(ledger).lessons if one.signal == "demonstration"]
@@ -192,13 +195,23 @@ def test_what_may_not_teach_is_not_fitted_to(tmp_path: Path, model: Path) -> Non
         ({"words": len(SIGNS) - 20}, "its tokenizer is another model's"),
         ({"template": ""}, "no chat template"),
         ({"template": "{% for m in messages %}x{% endfor %}"}, "leaves out calls of tools"),
-        ({"template": "{{ raise_exception('only two') }}"}, "its chat template: only two"),
+        (
+            {
+                "template": TEMPLATE + "{% if messages[1].content == 'At 1?' %}"
+                "{{ raise_exception('no second') }}{% endif %}"
+            },
+            "it: TemplateError: no second",
+        ),
+        (
+            {"template": "{{ raise_exception('only two') }}"},
+            "its chat template: TemplateError: only two",
+        ),
     ],
 )
 def test_a_model_that_cannot_read_the_rows_is_refused(
     tmp_path: Path, given: dict[str, Any], says: str
 ) -> None:
-    path = ledger_of(tmp_path, chatted((2, 0, 1)))
+    path = ledger_of(tmp_path, chatted((2, 0, 1), (2, 0, 1)))
     with pytest.raises(LessonError, match=says):
         fitted(path, folder(tmp_path / "it", **given), tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -217,6 +230,16 @@ def test_a_folder_that_is_no_model_s_or_is_there_already_is_refused(
     (bare / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes())
     with pytest.raises(LessonError, match="bare"):
         fitted(path, bare, tmp_path / "out")
+
+
+def test_a_loss_that_is_no_number_ends_it_and_nothing_is_saved(tmp_path: Path) -> None:
+    path, broken = ledger_of(tmp_path, chatted((2, 0, 1))), folder(tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    nowhere = {name: torch.full_like(one, torch.nan) for name, one in weights.items()}
+    save_file(nowhere, broken / "model.safetensors", {"format": "pt"})
+    with pytest.raises(LessonError, match="step 1 of 12: a loss of nan; nothing was saved"):
+        fitted(path, broken, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_approvals_of_one_step_alone_give_no_preferences(tmp_path: Path, model: Path) -> None:

@@ -6,6 +6,7 @@ what the thought that led to it exchanged with a model, and whether any of that 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
@@ -49,6 +50,7 @@ def before(ledger: SqlLedger, run: RunId, moments: Collection[Digest]) -> dict[D
         LedgerError: the run cannot be read.
     """
     progress, found = Progress(run), dict[Digest, Before]()
+    progress.recent = deque()  # else an early history would be read from the beginning again
     exchanges, redacted = "", False
     for event in ledger.read(run):
         body = event.body

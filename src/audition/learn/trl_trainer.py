@@ -20,8 +20,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from audition.failing import told
 from audition.learn.lessons import LessonError, NoLessons
 from audition.learn.trl_rows import Form
+from audition.plain import shown
 from audition.step import MOST, Frozen, JsonObject
 
 By = Literal["sft", "dpo", "reward"]
@@ -80,6 +82,7 @@ def trainer(
     """
     import torch
     from datasets import Dataset, Features, Json, List, Value
+    from jinja2 import TemplateError
     from transformers import AutoTokenizer, PrinterCallback
     from trl.trainer.dpo_config import DPOConfig
     from trl.trainer.dpo_trainer import DPOTrainer
@@ -120,6 +123,7 @@ def trainer(
         dataloader_pin_memory=torch.cuda.is_available(),
         save_strategy="no",
         logging_steps=1,
+        logging_nan_inf_filter=False,
         report_to=[],
         disable_tqdm=True,
         model_init_kwargs={"local_files_only": True},
@@ -131,9 +135,9 @@ def trainer(
             args=config,
             train_dataset=Dataset.from_dict(given, features=features),
             processing_class=tokenizer,
-            callbacks=[_told(progress)],
+            callbacks=[_passed_on(progress)],
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, TemplateError) as error:
         raise LessonError(f"{model}: {_line(error)}") from None
     ready.remove_callback(PrinterCallback)
     _check(ready, rows, settings.by, model)
@@ -169,8 +173,8 @@ def quiet() -> Iterator[None]:
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
-        for shown, show in bars:
-            if shown:
+        for was, show in bars:
+            if was:
                 show()
 
 
@@ -251,7 +255,7 @@ def _called(call: Mapping[str, Any]) -> dict[str, Any]:
     return {**call, "function": {**function, "arguments": arguments}}
 
 
-def _told(progress: Callable[[int, int, float], None]) -> Any:
+def _passed_on(progress: Callable[[int, int, float], None]) -> Any:
     from transformers import TrainerCallback
 
     class Told(TrainerCallback):
@@ -266,4 +270,4 @@ def _told(progress: Callable[[int, int, float], None]) -> Any:
 
 
 def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+    return shown(told(error).splitlines()[0], 300)

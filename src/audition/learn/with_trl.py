@@ -8,6 +8,7 @@ differ would count as if all had been drawn alike, so that they are refused unle
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import os
 import secrets
 import shutil
@@ -104,7 +105,8 @@ async def fit(
         Forbidden: a restriction forbids to learn from these.
         NoLessons: nothing can be fitted.
         LessonError: lessons of several auditors or signals, of a guard, or of unequal weights; a
-            folder that is no model's; a row that it cannot read whole; `out` is there already.
+            folder that is no model's; a row that it cannot read whole; a loss that is no number;
+            `out` is there already.
     """
     if not lessons:
         raise NoLessons("no lessons: nothing can be fitted")
@@ -120,6 +122,11 @@ async def fit(
     losses: list[float] = []
 
     def heard(step: int, steps: int, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise LessonError(
+                f"step {step} of {steps}: a loss of {loss}; nothing was saved: lower the rate, or "
+                "look at the base model's weights"
+            )
         losses.append(loss)
         if progress is not None:
             progress(step, steps, loss)
