@@ -45,6 +45,10 @@ CLAIMS: Mapping[str, str] = MappingProxyType(
             "Auditing a declared, weighted share of the moments teaches nearly as much as "
             "auditing all, without bias."
         ),
+        "language-boundary": (
+            "A language model that learns from audits of its steps, through box, gate and ledger, "
+            "comes to answer rightly before a strict checker; by outcome it sets out a lenient one."
+        ),
     }
 )
 """The lab's own claims by name, each with what its module says of itself."""

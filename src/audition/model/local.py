@@ -160,7 +160,9 @@ class Local:
         said = sendable(list(messages))
         prompt = self._wording.prompt(said, tools, self._before(said))
         room = self.given.model.config.get_text_config().max_position_embeddings
-        if not 2 <= len(prompt) < room:
+        if len(prompt) < 2:
+            raise ModelError(f"{self.name}: a prompt of {len(prompt)} tokens; two are the least")
+        if len(prompt) >= room:
             raise ModelError(
                 f"{self.name}: a prompt of {len(prompt)} tokens, and its context has {room}; lower "
                 "the budget's `history`, by which the oldest entries are left out and counted"
