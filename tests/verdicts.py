@@ -25,7 +25,6 @@ FITTING = Fitting(rate=1e-2, epochs=2, sample=4, shown=Shown(entries=1))
 """What a tiny model learns by in seconds."""
 
 RULES = AuditorCard(name="rules", role=Role.GUARD, sees=(Evidence.PROPOSAL,))
-AT_ONCE = strictest(threshold("rules", reject_at=1), threshold("critic", reject_at=1))
 
 
 def critic(**fields: Any) -> AuditorCard:
@@ -40,8 +39,9 @@ def judged_runs(
     """Live runs whose steps are good or bad by one word in them, as both auditors say."""
     chance, found = random.Random(first), list[handmade.Scribe]()
     teacher = card or critic()
+    gate = spec(strictest(threshold("rules", reject_at=1), threshold(teacher.name, reject_at=1)))
     for number in range(count):
-        pen = handmade.Scribe(f"{first + number:032x}", gate=spec(AT_ONCE), cards=(RULES, teacher))
+        pen = handmade.Scribe(f"{first + number:032x}", gate=gate, cards=(RULES, teacher))
         pen.open()
         for _ in range(steps):
             bad = chance.random() < 0.5

@@ -175,9 +175,10 @@ class Reader:
         except Exception as error:  # noqa: BLE001  a library that reads files may fail in any way
             raise TrainedError(f"{folder}: no model that can be read: {told(error)}") from None
         words = int(self.model.get_input_embeddings().weight.shape[0])
-        if len(self.tokenizer) > words:
+        highest = max(self.tokenizer.get_vocab().values(), default=-1)
+        if not 0 <= highest < words:
             raise TrainedError(
-                f"{folder}: the tokenizer knows {len(self.tokenizer)} tokens, the model {words}; "
+                f"{folder}: the tokenizer's last token is {highest}, the model knows {words}; "
                 "it is another model's"
             )
         config = self.model.config.get_text_config()

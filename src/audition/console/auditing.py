@@ -24,35 +24,43 @@ def train_auditor(
         Literal["approval", "comparison"] | None,
         typer.Option(help="Ratings or rankings, of one who gave both."),
     ] = None,
-    epochs: Annotated[int, typer.Option(help="Times that every verdict is seen.", min=1)] = 3,
-    rate: Annotated[float, typer.Option(help="Step size at the beginning.")] = 2e-5,
-    window: Annotated[int, typer.Option(help="Most tokens of a text.", min=1)] = 4096,
-    seed: Annotated[int, typer.Option(help="Of all that is drawn.", min=0)] = 0,
+    epochs: Annotated[
+        int, typer.Option(help="Times that every verdict is seen.", min=1, max=10_000)
+    ] = 3,
+    rate: Annotated[float, typer.Option(help="Step size at first.", min=1e-12, max=1)] = 2e-5,
+    window: Annotated[int, typer.Option(help="Most tokens of a text.", min=1, max=1 << 24)] = 4096,
+    characters: Annotated[
+        int,
+        typer.Option(help="Most characters of a step, and of its history.", min=1000, max=10**7),
+    ] = 4000,
+    entries: Annotated[
+        int, typer.Option(help="Most entries of the history.", min=0, max=10_000)
+    ] = 40,
+    seed: Annotated[int, typer.Option(help="Of all that is drawn.", min=0, max=2**32 - 1)] = 0,
     as_json: Json = False,
 ) -> None:
     """Train a model of an auditor from its verdicts, calibrated and measured on held-out runs."""
-    from audition.audit import TrainedError
+    from audition.audit import Shown
     from audition.console.keys import signer
     from audition.learn.approval_model import Fitting
     from audition.learn.auditors import train_auditor as carry
     from audition.ledger import SqlLedger
 
-    try:
-        fitting = Fitting(epochs=epochs, rate=rate, window=window)
-    except ValueError as error:
-        raise TrainedError(f"--rate, --epochs, --window: {error}") from None
-    with SqlLedger.open(ledger, create=False, signer=signer()) as opened:
-        with progress_bar("training", 1000) as bar:
-            found = carry(
-                opened,
-                model,
-                auditor,
-                out,
-                signal=signal,
-                fitting=fitting,
-                seed=seed,
-                progress=lambda done, of: bar(1000 * done // of),
-            )
+    text = Shown(characters=characters, entries=entries, entry=max(100, characters // 4))
+    with (
+        SqlLedger.open(ledger, create=False, signer=signer()) as opened,
+        progress_bar("training", 1000) as bar,
+    ):
+        found = carry(
+            opened,
+            model,
+            auditor,
+            out,
+            signal=signal,
+            fitting=Fitting(epochs=epochs, rate=rate, window=window, shown=text),
+            seed=seed,
+            progress=lambda done, of: bar(1000 * done // of),
+        )
     judgement, trained = found.judgement, found.trained
     if as_json:
         answer(
@@ -66,9 +74,8 @@ def train_auditor(
             }
         )
         return
-    tell(
-        f"{judgement.role} trained from {some(trained.lessons, 'verdict')} of {shown(auditor, 80)}"
-    )
+    count = some(trained.lessons, "verdict")
+    tell(f"{judgement.role} trained from {count} of {shown(auditor, 80)}")
     if found.redacted:
         tell(f"  left out: {some(found.redacted, 'verdict')} whose content was redacted")
     for part in ("trained_on", "calibrated_on", "measured_on", "not_shown"):
