@@ -151,16 +151,18 @@ def test_a_guard_s_labels_under_a_teacher_s_name_are_seen_through(place: Place) 
 
 def test_so_are_labels_that_nobody_gave_and_texts_of_other_steps(place: Place) -> None:
     honest = place.verdicts()
-    first, second = honest.rows[0], honest.rows[-1]
-    for other in (
-        replace(first, approval=0.5),
-        replace(first, weight=2.0),
-        replace(first, seq=first.seq + 1),
-        replace(first, moment=second.moment, proposals=second.proposals),
+    first, *others = honest.rows
+    last = others[-1]
+    for rows in (
+        [replace(first, approval=0.5)],
+        [replace(first, weight=2.0)],
+        [replace(first, seq=first.seq + 1)],
+        [replace(first, moment=last.moment, proposals=last.proposals)],
+        [first, first],
     ):
-        spoiled = replace(honest, rows=[other, *honest.rows[1:]])
+        spoiled = replace(honest, rows=[*rows, *others])
         place.judges(_forged_afresh(place, spoiled))
-        assert not place.taught(), other
+        assert not place.taught(), rows
 
 
 def _forged_afresh(place: Place, verdicts: Verdicts) -> Digest:

@@ -3,7 +3,7 @@
 A training run names, in the batch that it sealed, every verdict that it learned from. A teacher is
 vouched for if each of them is a lesson of this ledger, word for word; if its run declared that it
 trains a teacher, kept all its restrictions and ended with this very card; and if the same is true
-of whoever taught it. Whether a verdict was left out is not seen here: replaying the run shows that.
+of whoever taught it. Whether a verdict was left out is not seen here.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Set
 from contextlib import suppress
 from dataclasses import dataclass
 
-from audition.learn.batch import Batch, BatchError, check_layout
+from audition.learn.batch import Batch, BatchError
 from audition.learn.plan import Plan
 from audition.learn.restrictions import Forbidden, check_horizon, check_signal, held_to, stopped
-from audition.learn.rows import Row, rows_in
+from audition.learn.rows import Row, names_verdicts, rows_in
 from audition.ledger import LedgerError, SqlLedger
 from audition.ledger.events import (
     BatchSealed,
@@ -40,17 +40,18 @@ class Taught:
     """What it learned from."""
 
     def rests_on(self, lessons: Set[tuple[Name, Row]], teachers: Set[Digest]) -> bool:
-        """Whether all that it learned from is among these lessons, and its teacher among these."""
+        """Whether each of its rows is one of these lessons, once, and its teacher one of these."""
         if self.by.trained_from is not None and self.by.trained_from not in teachers:
             return False
-        return all((self.by.name, row) in lessons for row in self.rows)
+        once = len(set(self.rows)) == len(self.rows)
+        return once and all((self.by.name, row) in lessons for row in self.rows)
 
 
 def taught(ledger: SqlLedger) -> list[Taught]:
     """The teachers that runs of a ledger trained, as far as a run shows of itself."""
     found: list[Taught] = []
     for run in ledger.runs():
-        with suppress(LedgerError, BatchError, Forbidden, KeyError, ValueError):
+        with suppress(LedgerError, BatchError, Forbidden, ValueError):
             opened = ledger.first(run).body
             if isinstance(opened, RunOpened) and opened.training is not None:
                 plan = Plan.parse(ledger.get(opened.training.plan))
@@ -87,6 +88,7 @@ def _taught(
             case LessonTaken() as taken if sealed is not None and _whole(taken, sealed, card):
                 check_signal(limits, taken.signal)
                 rows += _read(sealed, get)
+                sealed = None
                 if stopped(limits, updates, len(rows) - 1):
                     return
             case ThinkerUpdated() as body if taken is not None and body.lessons == taken.lessons:
@@ -108,7 +110,8 @@ def _whole(taken: LessonTaken, sealed: BatchSealed, card: AuditorCard) -> bool:
 
 def _read(sealed: BatchSealed, get: Callable[[Digest], bytes]) -> Iterator[Row]:
     """What a batch says that was said, and where."""
-    check_layout(sealed.columns)
+    if not names_verdicts(sealed.columns):
+        raise BatchError("its columns name no verdicts")
     batch = Batch.read(sealed, get(sealed.data))
     if batch.root() != sealed.root:
         raise BatchError("its leaves do not make its root")

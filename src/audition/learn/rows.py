@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from audition.learn.batch import Columns
 from audition.learn.lessons import Lessons
+from audition.learn.sealing import APPROVAL, DRAWN
 from audition.ledger.events import Column
 from audition.step import Digest, RunId
 
@@ -89,15 +90,24 @@ def columns_of(rows: Sequence[Row]) -> tuple[Columns, tuple[Column, ...]]:
     if not rows[0].ranking:
         return columns, _LAYOUT
     columns["each"] = np.stack([_bytes(row.proposals) for row in rows])
-    shape = columns["each"].shape[1:]
-    return columns, (*_LAYOUT, Column(name="each", dtype="u1", shape=shape, part="candidates"))
+    return columns, (*_LAYOUT, _each(len(rows[0].proposals)))
+
+
+def names_verdicts(layout: Sequence[Column]) -> bool:
+    """Whether a sealed batch's columns are just those of rows and their answers."""
+    ranked = [one.shape for one in layout if one.part == "ranking" and len(one.shape) == 1]
+    due = [*_LAYOUT, DRAWN, APPROVAL]
+    if ranked:
+        ranking = Column(name="ranking", dtype="i1", shape=ranked[0], part="ranking")
+        due[-1:] = _each(ranked[0][0]), ranking
+    return len(layout) == len(due) and all(one in layout for one in due)
 
 
 def rows_in(columns: Columns) -> Iterator[Row]:
     """The rows that a sealed batch's columns hold, answers included.
 
-    Raises:
-        KeyError: they are of another kind of batch.
+    Args:
+        columns: of a batch that `names_verdicts`.
     """
     weights = columns["weight"].tolist()
     moments, alone = digests_in(columns["moment"]), digests_in(columns["proposal"])
@@ -126,6 +136,11 @@ def places(columns: Columns) -> list[Place]:
 def digests_in(bytes_LW: NDArray[Any]) -> list[str]:
     """Digests, or names of runs, of which a column holds the bytes."""
     return [bytes(row).hex() for row in bytes_LW]
+
+
+def _each(count: int) -> Column:
+    """The column of candidates that are ranked."""
+    return Column(name="each", dtype="u1", shape=(count, _BYTES), part="candidates")
 
 
 def _bytes(names: Iterable[str]) -> NDArray[np.uint8]:
