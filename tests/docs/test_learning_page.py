@@ -12,7 +12,7 @@ import pytest
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("page", ["learning.md", "groups.md"])
+@pytest.mark.parametrize("page", ["learning.md", "groups.md", "trained-auditors.md"])
 def test_the_page_s_program_prints_what_the_page_says(tmp_path: Path, page: str) -> None:
     text = (DOCS / page).read_text(encoding="utf-8")
     parts: list[str] = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
