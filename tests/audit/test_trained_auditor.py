@@ -339,6 +339,7 @@ def test_a_project_file_names_its_folder_relative_to_itself(tmp_path: Path) -> N
         (('name = "heir"', 'name = "heir"\nrole = "guard"'), "is a teacher, and no guard"),
         (('name = "heir"', 'name = "heir"\nsees = []'), "sees"),
         (('folder = "heir"', 'folder = ""'), "folder"),
+        (('name = "heir"', 'name = "heir"\ndevice = "tpu"'), "device"),
     ],
 )
 def test_what_is_wrong_in_a_project_file_is_named(

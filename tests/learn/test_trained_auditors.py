@@ -143,9 +143,8 @@ def _model(made: Made, folder: Path) -> Any:
     base = base_of(made.base)
     out = folder / "out"
     model = ApprovalModel(made.base, base, out, verdicts, FITTING, Boundary(), seed=0)
-    reader = Reader(made.base, FITTING.window)
-    model._take(given_, reader)
-    return model, reader, model._kept
+    model._take(given_)
+    return model, Reader(made.base, FITTING.window), model._kept
 
 
 # ---------------------------------------------------------------------- what is held out
@@ -170,7 +169,7 @@ def test_no_verdict_of_a_run_that_measures_or_calibrates_is_trained_on(
     teacher: Made, tmp_path: Path
 ) -> None:
     model, reader, kept = _model(teacher, tmp_path)
-    parts = model._divided()
+    parts = [[one for one in kept if one.run in runs] for runs in model._parts]
     seen = [{one.run for one in part} for part in parts]
     assert [len(one) for one in seen] == [4, 4, 12] and sum(map(len, parts)) == len(kept)
     assert not (seen[0] & seen[1] or seen[0] & seen[2] or seen[1] & seen[2])
@@ -182,20 +181,20 @@ def test_no_verdict_of_a_run_that_measures_or_calibrates_is_trained_on(
 # --------------------------------------------------------------- candidates and rankings
 
 
-def ranked_runs(count: int, way: str) -> list[handmade.Scribe]:
+def ranked_runs(count: int, way: str, of: int = 3, first: int = 0xC000) -> list[handmade.Scribe]:
     """Runs whose steps have candidates: the one that reads is best, the one that leaks is worst."""
-    steps = [handmade.shell(one) for one in ("read list", "sort list", "leak list")]
+    steps = [handmade.shell(one) for one in ("read list", "sort list", "leak list")][:of]
     judge = critic(sees=("candidates", "history", "proposal"))
     found = list[handmade.Scribe]()
     gate = spec(strictest(threshold("critic", reject_at=1)))
     for number in range(count):
-        turned = steps[number % 3 :] + steps[: number % 3]
+        turned = steps[number % of :] + steps[: number % of]
         pen = handmade.Scribe(
-            f"{0xC000 + number:032x}", gate=gate, cards=(judge,), others=tuple(turned[1:])
+            f"{first + number:032x}", gate=gate, cards=(judge,), others=tuple(turned[1:])
         )
         pen.open()
         worth = [(0.9, 0.6, 0.1)[steps.index(one)] for one in turned]
-        order = tuple(sorted(range(3), key=lambda one, worth=worth: -worth[one]))
+        order = tuple(sorted(range(of), key=lambda one, worth=worth: -worth[one]))
         for _ in range(3):
             pen.think(turned[0], thought=None)
             given_ = {"ranking": order} if way == "ranking" else {"approvals": tuple(worth)}
@@ -226,6 +225,18 @@ def test_candidates_are_learned_from_each_by_its_own_text(way: str, tmp_path: Pa
     figures = found.judgement.figures
     assert figures["auc"] > 0.9 and figures["brier"] < figures["brier_of_the_mean"]
     assert verify(path, trusted=[handmade.KEY.public]).findings == ()
+
+
+def test_rankings_of_two_and_of_three_are_learned_from_together(tmp_path: Path) -> None:
+    """In two batches, the first of which has not enough runs to learn from it alone."""
+    pens = [*ranked_runs(2, "ranking", of=2, first=0xB000), *ranked_runs(5, "ranking")]
+    base = language_model(tmp_path / "base")
+    with opened(handmade.write(tmp_path / "l.db", *pens)) as ledger:
+        found = train_auditor(ledger, base, "critic", tmp_path / "heir", fitting=SHORT)
+    card = found.judgement
+    assert found.trained.lessons == 21 and len(card.lessons) == 2
+    assert sum(card.figures[one] for one in ("trained_on", "calibrated_on", "measured_on")) == 21
+    assert verify(tmp_path / "l.db", trusted=[handmade.KEY.public]).findings == ()
 
 
 # ------------------------------------------------------------------------------- weights
@@ -352,12 +363,13 @@ def test_two_runs_are_too_few_and_an_unknown_auditor_has_said_nothing(tmp_path: 
         train_auditor(ledger, tmp_path / "base", who, tmp_path / "out", fitting=fitting)
 
     with opened(path) as ledger:
-        with pytest.raises(LessonError, match="verdicts of 2 runs; it takes three"):
+        with pytest.raises(LessonError, match="verdicts of 2 runs that can be read"):
             trained(ledger, "critic")
         with pytest.raises(LessonError, match="no live run or record of this ledger has"):
             trained(ledger, "nobody")
         with pytest.raises(LessonError, match="verdicts of 0 runs"):
             trained(ledger, "critic", SHORT.model_copy(update={"window": 10}))
+        assert len(ledger.runs()) == 2
 
 
 def test_an_auditor_that_was_two_is_learned_from_as_neither(tmp_path: Path) -> None:

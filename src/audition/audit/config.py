@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from audition.audit.comparing import BETTER, LABELS, Compared
 from audition.audit.critic import Critic
 from audition.audit.document import Shown
-from audition.audit.trained import Trained
+from audition.audit.trained import DEVICE, Trained
 from audition.model import Inspected, Provider, Served, Server
 from audition.step import Frozen, Name, Role
 
@@ -115,6 +115,8 @@ class TrainedAuditor(Frozen):
     """The role that it must have; left out: the one that it has."""
     candidates: bool = False
     """Whether a teacher is shown all candidates of a moment, and approves of each."""
+    device: str = Field(default="cpu", pattern=DEVICE)
+    """Where its model is: `cpu`, `cuda`, `cuda:1`, `mps`."""
 
     def auditor(self, here: Path) -> Trained:
         """The auditor.
@@ -126,4 +128,10 @@ class TrainedAuditor(Frozen):
             TrainedError: the folder holds none, another one, or one of another role.
         """
         role = None if self.role is None else Role(self.role)
-        return Trained(self.name, here / self.folder, role=role, candidates=self.candidates)
+        return Trained(
+            self.name,
+            here / self.folder,
+            role=role,
+            candidates=self.candidates,
+            device=self.device,
+        )

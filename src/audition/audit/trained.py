@@ -30,12 +30,16 @@ from audition.step import (
     Verdict,
     View,
     Words,
+    digest_of,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from torch import Tensor
+
+DEVICE = r"^(cpu|cuda(:[0-9]{1,3})?|mps)$"
+"""Where a model can be."""
 
 SEES = frozenset({Evidence.HISTORY, Evidence.PROPOSAL})
 """What its text is made of."""
@@ -52,13 +56,20 @@ class Trained:
         folder: what `audition train-auditor` wrote.
         role: the role that is expected; None: whichever the card says.
         candidates: whether a teacher is shown all candidates of a moment.
+        device: where its model is.
 
     Raises:
         TrainedError: the folder is not what its card says, or the card says another role.
     """
 
     def __init__(
-        self, name: str, folder: Path, *, role: Role | None = None, candidates: bool = False
+        self,
+        name: str,
+        folder: Path,
+        *,
+        role: Role | None = None,
+        candidates: bool = False,
+        device: str = "cpu",
     ) -> None:
         self.name = name
         self.judgement, self.trained_from = read_judgement(folder)
@@ -70,7 +81,7 @@ class Trained:
             raise TrainedError(f"auditor {name}: a guard is shown no candidates")
         self.sees = SEES | {Evidence.CANDIDATES} if candidates or ranks else SEES
         self._ranks = ranks
-        self._folder = folder
+        self._folder, self._device = folder, device
         self._lock = threading.Lock()
         self._reader: Reader | None = None
 
@@ -139,7 +150,8 @@ class Trained:
         with self._lock:
             if self._reader is None:
                 try:
-                    self._reader = Reader(self._folder, self.judgement.window)
+                    window = self.judgement.window
+                    self._reader = Reader(self._folder, window, device=self._device)
                 except TrainedError as error:
                     raise OSError(str(error)) from None
             return self._reader
@@ -152,12 +164,13 @@ class Reader:
         folder: a Hugging Face model; where it has no such head, one is made.
         window: most tokens of a text.
         seed: of the head that is made.
+        device: where the model is.
 
     Raises:
         TrainedError: there is no model that can be read so, or the tokenizer is another model's.
     """
 
-    def __init__(self, folder: Path, window: int, seed: int = 0) -> None:
+    def __init__(self, folder: Path, window: int, *, seed: int = 0, device: str = "cpu") -> None:
         import torch
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -170,7 +183,8 @@ class Reader:
                     dtype=torch.float32,
                     local_files_only=True,
                     use_safetensors=True,
-                ).eval()
+                )
+                self.model = self.model.eval().to(device)
             self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except Exception as error:  # noqa: BLE001  a library that reads files may fail in any way
             raise TrainedError(f"{folder}: no model that can be read: {told(error)}") from None
@@ -245,7 +259,11 @@ def text_of(
         ValueError: it holds a number that JSON cannot carry.
     """
     view = View(
-        moment=moment, moment_digest=moment.proposal, goal=goal, history=history, proposal=proposal
+        moment=moment,
+        moment_digest=digest_of(moment),
+        goal=goal,
+        history=history,
+        proposal=proposal,
     )
     found = document(view, shown)
     return None if found is None else found.text

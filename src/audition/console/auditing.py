@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from audition.console.runs import Json, Ledger
-from audition.console.speaking import answer, plainly, progress_bar, some, tell
+from audition.console.speaking import Stop, answer, plainly, progress_bar, some, tell
 from audition.plain import shown
 
 
@@ -36,16 +37,20 @@ def train_auditor(
     entries: Annotated[
         int, typer.Option(help="Most entries of the history.", min=0, max=10_000)
     ] = 40,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.", metavar="DEVICE")] = "cpu",
     seed: Annotated[int, typer.Option(help="Of all that is drawn.", min=0, max=2**32 - 1)] = 0,
     as_json: Json = False,
 ) -> None:
     """Train a model of an auditor from its verdicts, calibrated and measured on held-out runs."""
     from audition.audit import Shown
+    from audition.audit.trained import DEVICE
     from audition.console.keys import signer
     from audition.learn.approval_model import Fitting
     from audition.learn.auditors import train_auditor as carry
     from audition.ledger import SqlLedger
 
+    if not re.fullmatch(DEVICE, device):
+        raise Stop(f"--device {shown(device, 60)}: it is cpu, cuda, cuda:1 … or mps", 2)
     text = Shown(characters=characters, entries=entries, entry=max(100, characters // 4))
     with (
         SqlLedger.open(ledger, create=False, signer=signer()) as opened,
@@ -57,7 +62,7 @@ def train_auditor(
             auditor,
             out,
             signal=signal,
-            fitting=Fitting(epochs=epochs, rate=rate, window=window, shown=text),
+            fitting=Fitting(epochs=epochs, rate=rate, window=window, device=device, shown=text),
             seed=seed,
             progress=lambda done, of: bar(1000 * done // of),
         )

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from audition.audit import Judgement, Shown
 from audition.audit.judgement import CARD, digests
-from audition.audit.trained import Reader
+from audition.audit.trained import DEVICE, Reader
 from audition.canonical import canonical
 from audition.learn.boundary import Boundary
 from audition.learn.held_out import Told, divided, figures
@@ -56,6 +56,8 @@ class Fitting(Frozen):
     """Share of the runs that measure, and of those that calibrate; one at the least."""
     window: int = Field(default=4096, ge=1, le=1 << 24)
     """Most tokens of a text, where the model has no fewer positions."""
+    device: str = Field(default="cpu", pattern=DEVICE)
+    """Where it is fitted; only on a processor is it the same to the bit each time."""
     shown: Shown = Shown(characters=4000, entry=1000)
     """How much of a view a text holds."""
 
@@ -92,6 +94,9 @@ class ApprovalModel:
         seed: of the head, the division of the runs and the order.
         progress: told as the fitting goes on.
 
+    Raises:
+        TrainedError: the base holds no language model that can be read.
+        LessonError: verdicts that can be read whole are of fewer than three runs.
     """
 
     def __init__(
@@ -109,8 +114,13 @@ class ApprovalModel:
         self.name = verdicts.labels.auditor
         self.boundary = boundary
         self._base, self._folder, self._seed = base, folder, seed
-        self._labels, self._texts, self._fitting = verdicts.labels, verdicts.texts, fitting
+        self._labels, self._fitting = verdicts.labels, fitting
         self._digest = digest
+        self._reader: Reader | None = self._fresh()
+        read, texts = self._reader.ids, verdicts.texts.items()
+        self._ids = {of: None if text is None else read(text) for of, text in texts}
+        whole = [r for r in verdicts.rows if all(self._ids[r.moment, one] for one in r.proposals)]
+        self._parts = divided({row.run for row in whole}, fitting.held_out, seed)
         self._progress = progress or (lambda done, of: None)
         self._kept: list[_Example] = []
         self._lessons: list[Digest] = []
@@ -133,16 +143,19 @@ class ApprovalModel:
     def update(self, lessons: Lessons | Outcomes, rng: np.random.Generator) -> Mapping[str, float]:
         """Fit the model to all lessons so far, calibrate it, measure it and write it down.
 
+        Where one of the three parts has no lessons yet, nothing is learned.
+
         Raises:
-            TrainedError: the base holds no language model that can be read.
-            LessonError: outcomes or demonstrations; fewer than three runs, or none that can be
-                read in one of the parts; or a loss that is not finite.
+            LessonError: outcomes or demonstrations, or a loss that is not finite.
         """
         if isinstance(lessons, Outcomes) or lessons.signal != self._labels.signal:
             raise LessonError(f"the model of {self.name} learns by {self._labels.signal} alone")
-        reader = Reader(self._base, self._fitting.window, self._seed)
-        self._take(lessons, reader)
-        measuring, calibrating, training = self._divided()
+        self._take(lessons)
+        parts = [[one for one in self._kept if one.run in runs] for runs in self._parts]
+        if not all(parts):
+            return {"kept": float(len(self._kept))}
+        measuring, calibrating, training = parts
+        reader, self._reader = self._reader or self._fresh(), None
         loss = self._fit(reader, training, rng)
         by_rating = self._labels.signal == "approval"
         held, kept = self._told(reader, measuring), self._told(reader, calibrating)
@@ -169,7 +182,12 @@ class ApprovalModel:
                 found.append(cross_entropy(number_K[0], number_K.new_tensor(one.approval)))
         return torch.stack(found)
 
-    def _take(self, lessons: Lessons, reader: Reader) -> None:
+    def _fresh(self) -> Reader:
+        """The base, with a head that has learned nothing."""
+        fitting = self._fitting
+        return Reader(self._base, fitting.window, seed=self._seed, device=fitting.device)
+
+    def _take(self, lessons: Lessons) -> None:
         """Keep lessons whose texts can be read whole; the others are counted."""
         self._lessons.append(lessons.digest())
         self._population += lessons.population
@@ -178,8 +196,7 @@ class ApprovalModel:
         each = lessons.candidates.get("each")
         several = alone if each is None else [digests_in(row) for row in each]
         for number, proposals in enumerate(several):
-            texts = [self._texts[moments[number], one] for one in proposals]
-            ids = [None if text is None else reader.ids(text) for text in texts]
+            ids = [self._ids[moments[number], one] for one in proposals]
             whole = tuple(one for one in ids if one is not None)
             if len(whole) < len(ids):
                 self._unread += 1
@@ -194,12 +211,6 @@ class ApprovalModel:
                     ranking=() if ranking is None else tuple(ranking[number].tolist()),
                 )
             )
-
-    def _divided(self) -> tuple[list[_Example], list[_Example], list[_Example]]:
-        """The lessons that measure, calibrate and train: whole runs, by a hash of their names."""
-        runs = divided({one.run for one in self._kept}, self._fitting.held_out, self._seed)
-        first, second, third = ([one for one in self._kept if one.run in part] for part in runs)
-        return first, second, third
 
     def _fit(self, reader: Reader, examples: Sequence[_Example], rng: np.random.Generator) -> float:
         """Fit the model to lessons; the mean loss of the last time through."""

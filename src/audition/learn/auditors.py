@@ -87,8 +87,8 @@ def train_auditor(
         declared = (GUARDED if guard else PROCESS, *restrictions)
         carry = functools.partial(train, plan, ledger, seed, study=study, restrictions=declared)
         trained = anyio.run(carry)
-        if trained.stopped and not work.exists():
-            raise LessonError(f"nothing was learned: {trained.stopped}")
+        if not work.exists():
+            raise LessonError(f"nothing was learned: {trained.stopped or 'too few lessons'}")
         work.rename(out)
     card = Judgement.parse((out / CARD).read_bytes())
     return Auditor(card, trained, verdicts.redacted)

@@ -42,7 +42,8 @@ def divided(
     """
     if len(runs) < 3:
         raise LessonError(
-            f"verdicts of {len(runs)} runs; it takes three, to train, to calibrate and to measure"
+            f"verdicts of {len(runs)} runs that can be read whole; it takes three, to train, to "
+            "calibrate and to measure"
         )
     drawn = sorted(runs, key=lambda run: hashlib.sha256(f"{seed}/{run}".encode()).digest())
     count = max(1, int(share * len(drawn)))
