@@ -1021,7 +1021,7 @@ MUTATIONS = (
         "a thinker may rest on a trained guard",
         (
             "verify/certificate.py",
-            "if one is not course and one.becomes is Role.GUARD:",
+            "if one.becomes is Role.GUARD:",
             "if False:",
         ),
     ),

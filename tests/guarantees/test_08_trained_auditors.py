@@ -142,6 +142,22 @@ def test_a_thinker_that_rests_on_a_trained_guard_is_not_certified(place: Place) 
         assert ("it trained a guard" in " ".join(found.recorded.against)) is says
 
 
+def test_a_thinker_that_is_called_a_guard_to_learn_from_one_is_not_certified(place: Place) -> None:
+    class Guarding(bandit.Judge):
+        role = Role.GUARD
+
+    plan = bandit.plan(batches=2, seeds=(0,)).model_copy(update={"becomes": Role.GUARD})
+    study = replace(bandit.study(plan, 0), teacher=Guarding())
+
+    async def carry() -> Trained:
+        return await train(plan, place.ledger, 0, study=study, restrictions=(GUARDED,))
+
+    thinker = anyio.run(carry).thinker
+    found = certify(place.path, thinker, trusted=[handmade.KEY.public], find=find)
+    assert found.level == "none"
+    assert found.recorded.against == ("it trained a guard, which neither thinks nor teaches",)
+
+
 def test_a_guard_s_labels_under_a_teacher_s_name_are_seen_through(place: Place) -> None:
     """The batch names every verdict, and those are no lessons of that teacher's."""
     guard, teacher = place.verdicts("rules"), place.verdicts()
