@@ -27,10 +27,16 @@ from audition.audit import (
 )
 from audition.audit.judgement import CARD, digests
 from audition.audit.trained import Reader, approval
+from audition.gate import threshold
+from audition.learn.rows import Row
+from audition.learn.verdicts import texts_of
+from audition.ledger import PrivateKey, SqlLedger
+from audition.ledger.events import AuditRecorded, MomentSealed
 from audition.project import ProjectError, load
 from audition.step import (
     Evidence,
     Failure,
+    Finish,
     Message,
     Moment,
     Proposal,
@@ -40,7 +46,9 @@ from audition.step import (
     View,
     digest_of,
 )
+from audition.verify import verify
 from models import _one_thread
+from rehearsal import bodies, carried, no_box, note, project
 from verdicts import language_model
 
 pytestmark = pytest.mark.usefixtures(_one_thread.__name__)
@@ -220,6 +228,33 @@ def test_a_model_that_cannot_be_loaded_is_no_fault_of_the_moment(tmp_path: Path)
     shutil.rmtree(folder)
     found = judged(auditor, view(STEP))
     assert isinstance(found, Failure) and found.cause == "infrastructure"
+
+
+def test_a_live_step_is_read_as_it_would_be_read_in_training(tmp_path: Path) -> None:
+    """Word for word, its history included; so what was learned is what is judged by."""
+    if why := no_box():
+        pytest.skip(why)
+    auditor = Trained("heir", made(tmp_path))
+    read: list[str] = []
+    ids = Reader.ids
+    steps = [note("one"), note("two"), Finish(answer="done")]
+    gate = threshold("heir", reject_at=1)
+    planned = project(tmp_path, *steps, auditors=[auditor], gate=gate)
+    key = PrivateKey.generate("test")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        SqlLedger.open(tmp_path / "l.db", signer=key) as ledger,
+    ):
+        patch.setattr(Reader, "ids", lambda self, text: read.append(text) or ids(self, text))
+        carried(planned, ledger)
+        (run,) = ledger.runs()
+        said = [one.verdict for one in bodies(ledger, run, AuditRecorded) if one.verdict]
+        sealed = [one.moment for one in bodies(ledger, run, MomentSealed)]
+        rows = [Row(run, 0, digest_of(one), 1.0, (one.proposal,)) for one in sealed]
+        texts = texts_of(ledger, rows, auditor.judgement.shown)
+    assert read == list(texts.values()) and len(read) == 3 and "done" in read[-1]
+    assert {one.trained_from for one in said if one.auditor == "heir"} == {auditor.trained_from}
+    assert verify(tmp_path / "l.db", trusted=[key.public]).ok
 
 
 # ------------------------------------------------------------------ the folder and its card

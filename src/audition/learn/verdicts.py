@@ -155,9 +155,37 @@ def verdicts_of(
         signal = signal or ("comparison" if kinds == {"comparison"} else "approval")
         rows = [row for one in found if one.signal == signal for row in rows_of(one)]
         labels = labels.model_copy(update={"signal": signal})
-    texts = _texts(ledger, rows, shown)
+    texts = texts_of(ledger, rows, shown)
     readable = [row for row in rows if all((row.moment, one) in texts for one in row.proposals)]
     return Verdicts(labels, readable, texts, redacted=len(rows) - len(readable))
+
+
+def texts_of(
+    ledger: SqlLedger, rows: Sequence[Row], shown: Shown
+) -> dict[tuple[Digest, Digest], str | None]:
+    """What is read of the steps that rows name, by moment and proposal.
+
+    Returns:
+        None where a step does not fit; nothing where its content was redacted.
+    """
+    wanted: dict[RunId, dict[Digest, set[Digest]]] = {}
+    for row in rows:
+        wanted.setdefault(row.run, {}).setdefault(row.moment, set()).update(row.proposals)
+    found: dict[tuple[Digest, Digest], str | None] = {}
+    for run, moments in wanted.items():
+        progress = Progress(run)
+        for event in ledger.read(run):
+            progress.apply(event)
+            if not isinstance(event.body, MomentSealed):
+                continue
+            moment, sealed = event.body.moment, digest_of(event.body.moment)
+            for proposal in moments.get(sealed, ()):
+                with suppress(Redacted):
+                    history = LedgerHistory(ledger, progress)
+                    step = sealed_proposal(ledger, proposal)
+                    goal = text(ledger.get(moment.goal))
+                    found[sealed, proposal] = text_of(moment, goal, history, step, shown)
+    return found
 
 
 def _cards(ledger: SqlLedger, auditor: Name) -> Iterator[AuditorCard]:
@@ -225,27 +253,3 @@ def _suspicions(ledger: SqlLedger, auditor: Name) -> Iterator[Row]:
         for row in found:
             if row.moment not in planted and (row.moment in decided or not plants):
                 yield row
-
-
-def _texts(
-    ledger: SqlLedger, rows: Sequence[Row], shown: Shown
-) -> dict[tuple[Digest, Digest], str | None]:
-    """What is read of each step; without those whose content was redacted."""
-    wanted: dict[RunId, dict[Digest, set[Digest]]] = {}
-    for row in rows:
-        wanted.setdefault(row.run, {}).setdefault(row.moment, set()).update(row.proposals)
-    found: dict[tuple[Digest, Digest], str | None] = {}
-    for run, moments in wanted.items():
-        progress = Progress(run)
-        for event in ledger.read(run):
-            progress.apply(event)
-            if not isinstance(event.body, MomentSealed):
-                continue
-            moment, sealed = event.body.moment, digest_of(event.body.moment)
-            for proposal in moments.get(sealed, ()):
-                with suppress(Redacted):
-                    history = LedgerHistory(ledger, progress)
-                    step = sealed_proposal(ledger, proposal)
-                    goal = text(ledger.get(moment.goal))
-                    found[sealed, proposal] = text_of(moment, goal, history, step, shown)
-    return found
