@@ -293,6 +293,7 @@ class Scribe:
             said=said,
             replacement=digest_of(replacement) if replacement else None,
             saw=card.sees,
+            trained_from=card.trained_from,
         )
         self.log(AuditRecorded(verdict=verdict))
 

@@ -1132,6 +1132,113 @@ MUTATIONS = (
         ),
         test="verify/test_live_lessons.py",
     ),
+    # ---------------------------------------------------------------- trained auditors
+    without(
+        8,
+        "a trained teacher's rows need not be lessons",
+        ("learn/provenance.py", "        return once and all(", "        return True or all("),
+    ),
+    without(
+        8,
+        "a trained teacher may have counted a lesson twice",
+        ("learn/provenance.py", "        return once and all(", "        return all("),
+    ),
+    without(
+        8,
+        "a thinker may rest on a trained guard",
+        (
+            "verify/certificate.py",
+            "if one.becomes is Role.GUARD:",
+            "if False:",
+        ),
+    ),
+    without(
+        8,
+        "whoever trains a teacher is held to what holds of guards",
+        ("learn/restrictions.py", "    if becomes is Role.GUARD:\n", "    if True:\n"),
+    ),
+    without(
+        8,
+        "labels of a guard make a teacher",
+        (
+            "audit/judgement.py",
+            "        if self.role is not self.labels.role:\n",
+            "        if False:\n",
+        ),
+        test="learn/test_trained_auditors.py",
+    ),
+    without(
+        8,
+        "labels that saw a thought make a teacher",
+        ("audit/judgement.py", "HIDDEN_FROM_TEACHERS & set(self.labels.saw)", "False"),
+        test="learn/test_trained_auditors.py",
+    ),
+    without(
+        8,
+        "a trained auditor is a base for another",
+        (
+            "learn/auditors.py",
+            'if (folder / CARD).exists() or "SequenceClassification" in kinds:',
+            "if False:",
+        ),
+        test="learn/test_trained_auditors.py",
+    ),
+    without(
+        6,
+        "runs that measure are trained on",
+        ("learn/held_out.py", "frozenset(drawn[2 * count :])", "frozenset(drawn)"),
+        test="learn/test_trained_auditors.py",
+    ),
+    without(
+        6,
+        "what the lottery drew seldom counts once",
+        ("learn/verdicts.py", "1 / body.rate if sampled and body.rate else 1.0", "1.0"),
+        test="learn/test_trained_auditors.py",
+    ),
+    without(
+        6,
+        "planted steps train guards",
+        ("learn/verdicts.py", "if row.moment not in planted and (", "if ("),
+        test="learn/test_trained_auditors.py",
+    ),
+    without(
+        5,
+        "a trained auditor's files may be others",
+        ("audit/judgement.py", "        if held[name] != digest:\n", "        if False:\n"),
+        test="audit/test_trained_auditor.py",
+    ),
+    without(
+        5,
+        "a trained auditor reads the beginning of what is too long",
+        (
+            "audit/trained.py",
+            "return found if 0 < len(found) <= self.window else None",
+            "return found[: self.window]",
+        ),
+        test="audit/test_trained_auditor.py",
+    ),
+    without(
+        5,
+        "no number is a verdict",
+        ("audit/trained.py", "if not all(map(math.isfinite, numbers)):", "if False:"),
+        test="audit/test_trained_auditor.py",
+    ),
+    without(
+        5,
+        "whoever cannot load its weights blames the moment",
+        ("audit/trained.py", "raise OSError(str(error)) from None", "raise"),
+        test="audit/test_trained_auditor.py",
+    ),
+    without(
+        11,
+        "calibration may turn an order round",
+        (
+            "measure/calibration.py",
+            "bounds=[(0, None), (None, None)]",
+            "bounds=[(None, None), (None, None)]",
+        ),
+        test="measure/test_calibration.py",
+    ),
     # ---------------------------------------------------------------- 9, nothing lost or twice
     without(
         9,

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from audition.act import SetupError, Tools, made
-from audition.audit import ComparisonAuditor, CriticAuditor, Form, Rule, Rules
+from audition.audit import ComparisonAuditor, CriticAuditor, Form, Rule, Rules, TrainedAuditor
 from audition.box import BoxConfig, Library, LibraryError
 from audition.canonical import canonical
 from audition.gate import GATES, build, named, new_secret, signers, spec
@@ -225,7 +225,8 @@ FileThinker = Annotated[
 """`[thinker]`."""
 
 FileAuditor = Annotated[
-    RulesAuditor | PersonAuditor | CriticAuditor | ComparisonAuditor, Field(discriminator="kind")
+    RulesAuditor | PersonAuditor | CriticAuditor | ComparisonAuditor | TrainedAuditor,
+    Field(discriminator="kind"),
 ]
 """`[[auditors]]`."""
 
@@ -293,7 +294,7 @@ def load(
     file = parse(data, path.name)
     here = path.resolve().parent
     try:
-        auditors = [_auditor(one, person) for one in file.auditors]
+        auditors = [_auditor(one, here, person) for one in file.auditors]
     except ValueError as error:
         raise ProjectError(f"{path.name}: auditors: {error}") from None
     names = [auditor.name for auditor in auditors]
@@ -404,12 +405,14 @@ def _no_tool(auditor: RulesAuditor, executors: Mapping[str, Executor]) -> str:
     return ""
 
 
-def _auditor(one: FileAuditor, person: Callable[[PersonAuditor], Auditor]) -> Auditor:
+def _auditor(one: FileAuditor, here: Path, person: Callable[[PersonAuditor], Auditor]) -> Auditor:
     match one:
         case RulesAuditor():
             return Rules(one.rules, name=one.name, role=Role(one.role))
         case PersonAuditor():
             return person(one)
+        case TrainedAuditor():
+            return one.auditor(here)
         case _:
             return one.auditor()
 

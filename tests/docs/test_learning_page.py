@@ -14,7 +14,7 @@ import rehearsal
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("page", ["learning.md", "groups.md", "exports.md"])
+@pytest.mark.parametrize("page", ["learning.md", "groups.md", "exports.md", "trained-auditors.md"])
 def test_the_page_s_program_prints_what_the_page_says(tmp_path: Path, page: str) -> None:
     if page == "exports.md" and (why := rehearsal.no_box()):
         pytest.skip(why)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -9,6 +10,7 @@ from pydantic import Field, model_validator
 from audition.audit.comparing import BETTER, LABELS, Compared
 from audition.audit.critic import Critic
 from audition.audit.document import Shown
+from audition.audit.trained import DEVICE, Trained
 from audition.model import Inspected, Provider, Served, Server
 from audition.step import Frozen, Name, Role
 
@@ -98,4 +100,38 @@ class ComparisonAuditor(Asks):
             most=self.most,
             limits=self.shown,
             retries=self.retries,
+        )
+
+
+class TrainedAuditor(Frozen):
+    """`[[auditors]] kind = "trained"`: a model that was trained from verdicts; see `Trained`."""
+
+    kind: Literal["trained"]
+    name: Name
+    """Its name, for the gate."""
+    folder: str = Field(min_length=1)
+    """What `audition train-auditor` wrote, relative to the project file."""
+    role: Literal["teacher", "guard"] | None = None
+    """The role that it must have; left out: the one that it has."""
+    candidates: bool = False
+    """Whether a teacher is shown all candidates of a moment, and approves of each."""
+    device: str = Field(default="cpu", pattern=DEVICE)
+    """Where its model is: `cpu`, `cuda`, `cuda:1`, `mps`."""
+
+    def auditor(self, here: Path) -> Trained:
+        """The auditor.
+
+        Args:
+            here: the folder of the project file.
+
+        Raises:
+            TrainedError: the folder holds none, another one, or one of another role.
+        """
+        role = None if self.role is None else Role(self.role)
+        return Trained(
+            self.name,
+            here / self.folder,
+            role=role,
+            candidates=self.candidates,
+            device=self.device,
         )

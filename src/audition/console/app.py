@@ -10,6 +10,7 @@ import typer
 from audition import __version__
 from audition.console import (
     archiving,
+    auditing,
     checking,
     demo,
     doctor,
@@ -71,6 +72,7 @@ app.command("trust")(trusting.trust)
 app.command("plants")(trusting.plants)
 app.command("train")(training.train)
 app.command("lessons")(learning.lessons)
+app.command("train-auditor")(auditing.train_auditor)
 app.command("verify")(checking.verify)
 app.command("witness")(witnessing.witness)
 app.command("cosign")(witnessing.cosign)

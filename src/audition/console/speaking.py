@@ -126,7 +126,7 @@ def wait_for(work: Callable[[], Awaitable[_R]]) -> _R:
 def _expected() -> tuple[type[Exception], ...]:
     """What may go wrong outside the program; imported when something has."""
     from audition.act import Refused, SetupError
-    from audition.audit import Left, RulesError
+    from audition.audit import Left, RulesError, TrainedError
     from audition.box import BoxError, BoxRefused, BoxUnavailable, LibraryError
     from audition.learn import BatchError, Forbidden, LessonError, PlanError
     from audition.ledger import EventError, LedgerError, NoteError
@@ -159,6 +159,7 @@ def _expected() -> tuple[type[Exception], ...]:
         Refused,
         RulesError,
         SetupError,
+        TrainedError,
     )
 
 

@@ -14,10 +14,11 @@ from audition.learn.plan import (
     World,
     study_of,
 )
-from audition.learn.restrictions import PROCESS, TEACHERS_ONLY, Forbidden, held_to
+from audition.learn.restrictions import GUARDED, PROCESS, TEACHERS_ONLY, Forbidden, held_to
 from audition.learn.training import Trained, follow, train
 
 __all__ = [
+    "GUARDED",
     "PROCESS",
     "TEACHERS_ONLY",
     "Batch",

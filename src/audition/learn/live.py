@@ -8,6 +8,9 @@ those that it asks first, people excepted, for whom it does not wait once a guar
 
 A person who thinks demonstrates every step, whatever was decided about it: nobody picks among them.
 
+A teacher that was itself trained teaches only where this ledger vouches for it (see
+`audition.learn.provenance`).
+
 What was planted is nobody's step, and teaches nothing; where steps are planted, a step that is not
 decided yet may be one.
 """
@@ -24,7 +27,9 @@ import numpy as np
 from audition.canonical import digest_value
 from audition.learn.lessons import LessonError, Lessons, Reason
 from audition.learn.order import order
+from audition.learn.provenance import taught
 from audition.learn.restrictions import check_lifting, held_to
+from audition.learn.rows import rows_of
 from audition.ledger import LetGo, SqlLedger
 from audition.ledger.events import (
     ActRecorded,
@@ -148,19 +153,35 @@ def lessons_of(ledger: SqlLedger, runs: Iterable[RunId] | None = None) -> Harves
     modes = {run: _mode(ledger, run) for run in ledger.runs()}
     every = [run for run, mode in modes.items() if mode in ("live", "record")]
     wanted = every if runs is None else list(dict.fromkeys(runs))
-    harvest = Harvest(let_go=sum(mode is None for mode in modes.values()))
+    let_go = sum(mode is None for mode in modes.values())
     if runs is not None:
-        if harvest.let_go:
+        if let_go:
             raise LessonError(
-                f"{harvest.let_go} runs were let go, and nobody can tell here whether they are of "
+                f"{let_go} runs were let go, and nobody can tell here whether they are of "
                 "the same projects; audition import ARCHIVE NEW.db, and draw from that"
             )
         _all_of_their_projects(ledger, every, wanted)
+    trained, teachers = taught(ledger), frozenset[Digest]()
+    while trained:  # whoever was taught by one that is vouched for may be the next
+        found = _harvest(ledger, every, teachers).lessons
+        lessons = {(one.auditor, row) for one in found for row in rows_of(one)}
+        known = frozenset(one.made for one in trained if one.rests_on(lessons, teachers))
+        if known == teachers:
+            break
+        teachers = known
+    harvest = _harvest(ledger, wanted, teachers)
+    harvest.let_go = let_go
+    return harvest
+
+
+def _harvest(ledger: SqlLedger, runs: Iterable[RunId], teachers: frozenset[Digest]) -> Harvest:
+    """The lessons of these runs, of trained teachers only these."""
+    harvest, population = Harvest(), Counter[Name]()
     rows: dict[tuple[Signal, Name, int], list[_Row]] = {}
-    population: Counter[Name] = Counter()
-    for run in wanted:
+    for run in runs:
         harvest.runs += 1
-        for signal, auditor, row in _Reader(run, harvest, population).read(ledger.read(run)):
+        reader = _Reader(run, harvest, population, teachers)
+        for signal, auditor, row in reader.read(ledger.read(run)):
             rows.setdefault((signal, auditor, len(row.candidates)), []).append(row)
     for (signal, auditor, _), some in rows.items():
         harvest.lessons.append(_struct(signal, auditor, some, population[auditor]))
@@ -170,7 +191,14 @@ def lessons_of(ledger: SqlLedger, runs: Iterable[RunId] | None = None) -> Harves
 class _Reader:
     """Reads one run from its beginning."""
 
-    def __init__(self, run: RunId, harvest: Harvest, population: Counter[Name]) -> None:
+    def __init__(
+        self,
+        run: RunId,
+        harvest: Harvest,
+        population: Counter[Name],
+        teachers: frozenset[Digest],
+    ) -> None:
+        self._teachers = teachers
         self._run = run
         self._harvest = harvest
         self._population = population
@@ -334,7 +362,8 @@ class _Reader:
         saw = {*card.sees, *(answer.saw if isinstance(answer, Verdict) else ())}
         if limits.unseen is not None and saw & set(limits.unseen):
             return "saw what no teacher may see"
-        if card.trained_from or (isinstance(answer, Verdict) and answer.trained_from):
+        made = answer.trained_from if isinstance(answer, Verdict) else card.trained_from
+        if {made, card.trained_from} != {None} and not {made, card.trained_from} <= self._teachers:
             return "trained on what this ledger does not hold"
         sampled, guarded = self._order.get(card.name, self._outside)
         if guarded:

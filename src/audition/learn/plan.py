@@ -58,6 +58,8 @@ class Plan(Frozen):
     """Weights to begin from, held by the ledger; None: those that the seed gives."""
     libraries: dict[str, str] = Field(default={})
     """Versions under which weights come out the same to the bit."""
+    becomes: Role | None = None
+    """An auditor of this role is trained; None: a thinker. Nothing learns from a guard."""
 
     def canonical(self) -> bytes:
         """The canonical bytes; a plan without a boundary says so."""
@@ -74,6 +76,8 @@ class Plan(Frozen):
             raise ValueError("seeds: distinct and not negative")
         if self.signal == "outcome" and self.rates != {"0": 1.0}:
             raise ValueError("rates: an outcome is not drawn")
+        if self.becomes is Role.GUARD and self.signal != "approval":
+            raise ValueError("becomes: a guard is trained from suspicions, as approval of the rest")
         if not all(self.rates.values()):
             raise ValueError("rates: what is never drawn cannot be weighed; above 0")
         if not all(name.isdecimal() for name in self.rates):

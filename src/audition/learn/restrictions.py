@@ -16,6 +16,9 @@ TEACHERS_ONLY = Limits(
 )
 """What holds of every run unless keys lift it."""
 
+GUARDS_ONLY = Limits(signals=("approval",), horizon=1, roles=(Role.GUARD,))
+"""What holds in its place of a run that trains a guard, from whose word nothing ever learns."""
+
 PROCESS = Restriction(
     name="process",
     says="Learn from teachers' verdicts and demonstrations alone, each step from its own; "
@@ -25,19 +28,32 @@ PROCESS = Restriction(
 )
 """The restriction that a training run declares when it is given none of its own."""
 
+GUARDED = Restriction(
+    name="guarded",
+    says="Learn from a guard's suspicions; what comes of it is a guard, from which nothing learns.",
+    scope="training",
+    limits=GUARDS_ONLY,
+)
+"""What it declares in its place when it trains a guard."""
+
 
 class Forbidden(ValueError):
     """A restriction forbids it; the message names the restriction."""
 
 
-def held_to(restrictions: Iterable[Restriction], lifted: Iterable[str] = ()) -> Limits:
+def held_to(
+    restrictions: Iterable[Restriction], lifted: Iterable[str] = (), becomes: Role | None = None
+) -> Limits:
     """The limits in force: the strictest of those declared and not lifted.
 
     `TEACHERS_ONLY` is among them whether or not it was declared, unless the restriction `process`
-    was: whoever wants to be able to lift it declares it under that name, with its keys.
+    was: whoever wants to be able to lift it declares it under that name, with its keys. Of a run
+    that trains a guard, it is `GUARDS_ONLY`.
     """
     gone = set(lifted)
     held = [one.limits for one in restrictions if one.limits is not None and one.name not in gone]
+    if becomes is Role.GUARD:
+        return _strictest([*held, GUARDS_ONLY])
     return _strictest(held if PROCESS.name in gone else [*held, TEACHERS_ONLY])
 
 

@@ -120,7 +120,7 @@ async def follow(
     learner, teacher = study.learner, study.teacher
     for lifting in lifted:
         check_lifting(restrictions, pen.run, lifting)
-    limits = held_to(restrictions, [lifting.restriction for lifting in lifted])
+    limits = held_to(restrictions, [one.restriction for one in lifted], plan.becomes)
     if plan.signal != "outcome":
         check_signal(limits, plan.signal)
         check_horizon(limits, plan.horizon)

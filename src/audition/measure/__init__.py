@@ -2,6 +2,7 @@
 
 from audition.measure.agreement import errors_apart, shared_bar
 from audition.measure.apart import Apart, told_apart
+from audition.measure.calibration import Platt, brier, calibration_error, platt, resampled
 from audition.measure.detection import (
     Detection,
     FirstMistakes,
@@ -28,20 +29,25 @@ __all__ = [
     "Detection",
     "FirstMistakes",
     "Interval",
+    "Platt",
     "Proportion",
     "Rank",
     "UnseenBad",
     "auroc",
     "auroc_bounds",
     "best_utility",
+    "brier",
+    "calibration_error",
     "clopper_pearson",
     "detection",
     "errors_apart",
     "expected_best",
     "expected_maximum",
     "first_mistakes",
+    "platt",
     "proportion",
     "rank_among",
+    "resampled",
     "separation_for",
     "shared_bar",
     "told_apart",

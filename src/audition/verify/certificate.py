@@ -292,6 +292,8 @@ def _recorded(examined: Examined, course: Course, thinker: str) -> tuple[Level, 
     against += missing
     for one in [course, *rests_on]:
         name = "" if one is course else f"run {one.run[:8]}, on which it rests: "
+        if one.becomes is Role.GUARD:
+            against.append(f"{name}it trained a guard, which neither thinks nor teaches")
         against += [name + says for says in _against(examined, one)]
     return Level(holds=not against, against=tuple(against)), rests_on
 

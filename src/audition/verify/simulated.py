@@ -32,7 +32,7 @@ from audition.ledger.events import (
     ThinkerChosen,
     ThinkerUpdated,
 )
-from audition.step import Digest, Event, Restriction, Verdict
+from audition.step import Digest, Event, Restriction, Role, Verdict
 from audition.verify.case import Case, Disorder
 
 BATCHES = 1_000_000
@@ -92,6 +92,11 @@ class Course:
         return self.opened.thinking or ""
 
     @property
+    def becomes(self) -> Role | None:
+        """The role of the auditor that it trains; None for a thinker, or where its plan is gone."""
+        return self.plan.becomes if self.plan is not None else None
+
+    @property
     def last(self) -> Digest:
         """The weights that it ended with."""
         return self.updates[-1] if self.updates else self.first
@@ -139,7 +144,7 @@ class Simulated:
         if not self._begun:
             case.declared()
             self._begun, self.course.restrictions = True, tuple(case.restrictions)
-            self._limits = held_to(self.course.restrictions)
+            self._limits = held_to(self.course.restrictions, becomes=self.course.becomes)
         match body:
             case RestrictionLifted():
                 self._lift(body)
@@ -215,7 +220,8 @@ class Simulated:
             self._case.found(8, str(error))
         else:
             self.course.lifted.append(body.restriction)
-            self._limits = held_to(self.course.restrictions, self.course.lifted)
+            lifted = self.course.lifted
+            self._limits = held_to(self.course.restrictions, lifted, self.course.becomes)
 
     # ---------------------------------------------------------------- sealed, then judged
 
