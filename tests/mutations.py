@@ -504,11 +504,11 @@ MUTATIONS = (
     ),
     without(
         4,
-        "candidates are thought from whatever is left of the snapshot",
+        "candidates begin in the state that the first one left",
         (
             "candidates.py",
-            "        if before is None:\n",
-            "        if before is None and self._had:\n",
+            "        return progress.step.left\n",
+            "        return progress.box, progress.state\n",
         ),
         test="run/test_candidates.py",
     ),
@@ -686,7 +686,7 @@ MUTATIONS = (
         "a ranking may leave candidates out",
         (
             "verify/candidates.py",
-            "    if len(answer.ranking) != step.candidates:\n",
+            "    if len(each) != step.candidates:\n",
             "    if False:\n",
         ),
         test="verify/test_sealed_candidates.py",
@@ -696,8 +696,8 @@ MUTATIONS = (
         "a ranking of other candidates than were shown is heard",
         (
             "audit/asking.py",
-            "if verdict.ranking is not None and len(verdict.ranking) != len(",
-            "if False and bool(",
+            "    if each is not None and len(each) != count:\n",
+            "    if False:\n",
         ),
         test="run/test_candidates.py",
     ),
@@ -994,8 +994,78 @@ MUTATIONS = (
     without(
         7,
         "a moment is divided by the tokens of others",
-        ("learn/step_grpo.py", "loss / (count * objective.most)", "loss / tokens"),
+        (
+            "learn/step_grpo.py",
+            "loss / (moments * len(logps) * objective.most)",
+            "loss / tokens",
+        ),
         test="learn/test_step_grpo.py",
+    ),
+    without(
+        7,
+        "what a tool answered takes credit",
+        (
+            "learn/step_grpo.py",
+            "part[own.to(part.device)] for part, own in zip(parts, self.own, strict=True)",
+            "part for part, own in zip(parts, self.own, strict=True)",
+        ),
+        test="learn/test_tokens.py",
+    ),
+    without(
+        7,
+        "replies that do not go on from one another are one text",
+        (
+            "learn/tokens.py",
+            "reply.prompt[: len(before)] != before or reply.weights != first.weights",
+            "False",
+        ),
+        test="learn/test_tokens.py",
+    ),
+    without(
+        6,
+        "what other weights sampled is learned from",
+        ("learn/grouping.py", "weights is not None and one.weights != weights", "False"),
+        test="learn/test_grouping.py",
+    ),
+    without(
+        6,
+        "candidates that were told different things are compared",
+        ("learn/grouping.py", "if len({one.prompt for one in thoughts}) > 1:", "if False:"),
+        test="learn/test_grouping.py",
+    ),
+    without(
+        8,
+        "a guard teaches a language model",
+        (
+            "learn/alternating.py",
+            "limits.roles is not None and found.role not in limits.roles",
+            "False",
+        ),
+        test="learn/test_alternating.py",
+    ),
+    without(
+        9,
+        "a checkpoint of other weights is gone on from",
+        ("learn/language.py", "(found := weights_of(folder)) != digest", "not weights_of(folder)"),
+        test="learn/test_alternating.py",
+    ),
+    without(
+        4,
+        "two candidates are sampled by one seed",
+        ("candidates.py", "number = 1 + len(self._had)", "number = 1"),
+        test="model/test_chance.py",
+    ),
+    without(
+        2,
+        "what others say writes control tokens",
+        ("model/wording.py", "sanitize_control_tokens=True", "sanitize_control_tokens=False"),
+        test="model/test_local.py",
+    ),
+    without(
+        9,
+        "a block that was kept is read at any length",
+        ("model/kept.py", "whole = most // BLOCK * BLOCK", "whole = most"),
+        test="model/test_chance.py",
     ),
     without(
         7,
@@ -1291,8 +1361,8 @@ MUTATIONS = (
         "the box begins empty again",
         (
             "loop.py",
-            "return self.ledger.get(progress.state) if progress.state else self.start",
-            "return self.start",
+            "saved = self.ledger.get(archive) if archive else None\n",
+            "saved = None\n",
         ),
     ),
     without(

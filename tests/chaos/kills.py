@@ -11,7 +11,7 @@ ATOMIC = "a transaction is none"
 FIRST = "an act need not be durable before it is done"
 ANEW = "a run is begun anew whoever takes it up"
 OPENS = "a run that is not there is taken up"
-ROLLED = "what was rolled out in another process is taken"
+ROLLED = "a candidate is thought anew from another state"
 AGAIN = "an act that was begun is begun again"
 DOUBT = "an act in doubt waits for nobody"
 
