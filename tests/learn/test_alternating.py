@@ -19,7 +19,7 @@ from audition.learn import Forbidden, LessonError
 from audition.learn.alternating import Alternated
 from audition.learn.language import LanguageLearner, Learning, Lora
 from audition.learn.live import lessons_of
-from audition.learn.step_grpo import Group
+from audition.learn.step_grpo import Group, Objective
 from audition.learn.tokens import sampled
 from audition.ledger import PrivateKey, SqlLedger
 from audition.ledger.events import LessonTaken, RunClosed, ThinkerUpdated
@@ -219,6 +219,12 @@ def test_whoever_may_not_teach_is_refused_before_anything_runs(
         carried(tmp_path)
     with SqlLedger.open(tmp_path / "l.db", create=False) as ledger:
         assert not ledger.runs()
+
+
+@pytest.mark.parametrize("normaliser", ["bnpo", "dapo"])
+def test_what_no_certificate_could_hold_is_refused(tmp_path: Path, normaliser: Any) -> None:
+    with pytest.raises(LessonError, match="no update could be certified"):
+        carried(tmp_path, objective=Objective(normaliser=normaliser))
 
 
 def test_restrictions_hold(tmp_path: Path) -> None:

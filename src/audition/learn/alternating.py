@@ -164,6 +164,12 @@ class _Training:
         self._restrictions = restrictions
         self._limits: Limits = held_to(restrictions)
         project = make(learner.given, "")
+        objective = schedule.learning.objective
+        if not objective.certifiable:
+            raise LessonError(
+                f"normaliser {objective.normaliser} divides a lesson by what else is in the batch, "
+                "so that no update could be certified; grpo, dr_grpo and luspo do not"
+            )
         self._name = project.name
         self._card = _teacher(project, schedule, self._limits)
         self._plan = _plan(schedule, project, learner)
