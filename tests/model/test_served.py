@@ -239,7 +239,13 @@ def test_a_reply_that_breaks_off_is_away(stream: bool) -> None:
 def test_a_stream_that_ends_without_its_end_is_away() -> None:
     with chat_server(BLUE) as server:
         stream = replies(served(server))[0].exchange.reply.decode()
-    shorter = (stream[:-20], stream.replace("data: [DONE]\n\n", ""), stream[:50], "")
+    undone = stream.replace("data: [DONE]\n\n", "")
+    *events, counted = undone.split("\n\n")[:-1]
+    assert "completion_tokens" in counted
+    uncounted = "".join(f"{event}\n\n" for event in events)
+    shorter = (stream[:-20], undone[:-2], uncounted, stream[:50], "")
+    with chat_server({"raw": undone, "headers": EVENTS}) as server:
+        assert replies(served(server))[0].text == BLUE["text"]
     turns = [{"raw": short, "headers": EVENTS} for short in shorter]
     for told in troubles(ModelAway, *turns, times=3):
         assert "the stream broke off before its end" in told

@@ -84,6 +84,9 @@ def whole(data: bytes) -> Completion:
 def streamed(data: bytes) -> Completion:
     """The completion that a stream of server-sent events holds.
 
+    Some servers (`transformers serve`) end a stream without saying so; one whose choice has come to
+    its end and whose tokens were counted is whole.
+
     Raises:
         Unread: it holds none, or ends before its end.
     """
@@ -95,7 +98,7 @@ def streamed(data: bytes) -> Completion:
             return heard.completion()
         if content:
             heard.hear(content)
-    if _content(rest) == b"[DONE]":
+    if _content(rest) == b"[DONE]" or (not rest and heard.finish and heard.usage):
         return heard.completion()
     raise Unread("the stream broke off before its end", away=True)
 
