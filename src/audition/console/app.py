@@ -12,6 +12,7 @@ from audition.console import (
     archiving,
     checking,
     demo,
+    deploying,
     doctor,
     executing,
     init,
@@ -70,6 +71,7 @@ app.command("executor")(executing.executor)
 app.command("trust")(trusting.trust)
 app.command("plants")(trusting.plants)
 app.command("train")(training.train)
+app.command("deploy", epilog=deploying.ENDS)(deploying.deploy)
 app.command("lessons")(learning.lessons)
 app.command("verify")(checking.verify)
 app.command("witness")(witnessing.witness)
