@@ -16,7 +16,7 @@ from audition.gate import keys, spec
 from audition.learn.deploying import Deployed, Deploying, Deployment, deploy
 from audition.ledger import PrivateKey, SqlLedger, enrol
 from audition.model import LocalModel
-from audition.model.deployed import Weights
+from audition.model.deployed import Weights, held
 from audition.model.updated import updated
 from audition.project import Project
 from audition.step import Evidence, Role
@@ -53,6 +53,7 @@ class Office:
 
     def deployment(self, gate: Any = KEYS, **changes: Any) -> Deployment:
         given = {"deploying": Deploying(gate=gate, runs=2), "make": self.make} | changes
+        given |= {"project": self.make(held(self.model, self.pointer, 0))}
         return Deployment(teacher="teacher", folder=self.model, pointer=self.pointer, **given)
 
     def deploy(self, update: int | None, **changes: Any) -> Deployed:

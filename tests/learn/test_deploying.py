@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ import torch
 from audition.act import DeployArguments
 from audition.gate import keys, person, sampled, sequential, spec, strictest, threshold
 from audition.learn import LessonError
-from audition.learn.deploying import Deployed, Deploying, Unmeasured, _proposing
+from audition.learn.deploying import Deployed, Deploying, Unmeasured
 from audition.learn.language import LanguageLearner, Learning, Lora
 from audition.ledger import SqlLedger
 from audition.ledger.events import ActFinished, RunOpened, StepProposed
@@ -54,9 +53,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Office:
 
 
 @pytest.fixture
-def office(trained: Office, tmp_path: Path) -> Iterator[Office]:
+def office(trained: Office, tmp_path: Path) -> Office:
     shutil.copytree(trained.folder, tmp_path / "o")
-    yield Office(tmp_path / "o")
+    return Office(tmp_path / "o")
 
 
 def found(office: Office) -> tuple[Any, ...]:
@@ -120,14 +119,13 @@ def altered(office: Office, name: str) -> None:
     assert path.read_bytes() != data
 
 
-def carried(office: Office, asked: Deployed, project: Project) -> tuple[str, str]:
+def carried(office: Office, asked: Deployed) -> tuple[str, str]:
     """The signed run goes on, whatever has become of the checkpoint; how its act ended."""
     with SqlLedger.open(office.path, signer=OPERATOR, create=False) as ledger:
         (proposed,) = bodies(ledger, asked.run, StepProposed)
         act = parse_proposal(ledger.get(proposed.proposal))
         assert isinstance(act, Act)
-        arguments = DeployArguments.model_validate(act.arguments)
-        proposing = _proposing(office.deployment(), project, arguments)
+        proposing = office.deployment().proposing(act)
         anyio.run(partial(carry, proposing, ledger, run_id=asked.run))
         (ended,) = bodies(ledger, asked.run, ActFinished)
         return ended.status, Outcome.parse(ledger.get(ended.outcome)).output
@@ -137,9 +135,8 @@ def carried(office: Office, asked: Deployed, project: Project) -> tuple[str, str
 def test_signed_for_one_and_replaced_by_another_it_is_refused(office: Office, name: str) -> None:
     asked = office.deploy(2)
     office.signs(asked.run)
-    project = office.make(asked.old)
     altered(office, name)
-    status, told = carried(office, asked, project)
+    status, told = carried(office, asked)
     assert status == "refused" and "000002" in told and "put them back" in told
     assert not office.pointer.exists()
     assert found(office) == ()
@@ -148,9 +145,8 @@ def test_signed_for_one_and_replaced_by_another_it_is_refused(office: Office, na
 def test_a_checkpoint_that_is_gone_is_refused(office: Office) -> None:
     asked = office.deploy(2)
     office.signs(asked.run)
-    project = office.make(asked.old)
     shutil.rmtree(office.folder / "checkpoints" / "000002")
-    status, told = carried(office, asked, project)
+    status, told = carried(office, asked)
     assert status == "refused" and "there is no such checkpoint" in told
     assert not office.pointer.exists()
 
@@ -158,10 +154,9 @@ def test_a_checkpoint_that_is_gone_is_refused(office: Office) -> None:
 def test_what_was_deployed_meanwhile_is_not_replaced(office: Office) -> None:
     asked = office.deploy(2)
     office.signs(asked.run)
-    project = office.make(asked.old)
     other = InUse(now=held(office.model, office.pointer, 1), before=asked.old)
     write(office.pointer, other)
-    status, told = carried(office, asked, project)
+    status, told = carried(office, asked)
     assert status == "refused" and "update 1" in told and "is in use now" in told
     assert in_use(office.model, office.pointer) == other
 
@@ -172,7 +167,7 @@ def test_another_deployment_under_way_is_not_met(office: Office) -> None:
     held_by = os.open(office.pointer.parent, os.O_RDONLY)
     try:
         fcntl.flock(held_by, fcntl.LOCK_EX)
-        status, told = carried(office, asked, office.make(asked.old))
+        status, told = carried(office, asked)
     finally:
         os.close(held_by)
     assert status == "refused" and "under way" in told
@@ -182,13 +177,11 @@ def test_to_deploy_twice_is_to_deploy_once(office: Office) -> None:
     """The file was replaced and the process died: done again, it says the same and writes none."""
     asked = office.deploy(2)
     office.signs(asked.run)
-    project = office.make(asked.old)
     write(office.pointer, InUse(now=asked.new, before=asked.old))
     stands = office.pointer.stat().st_ino
     again = office.deploy(2)
     assert (again.run, again.status) == (asked.run, "done") and "update 0" in again.told
     assert office.pointer.stat().st_ino == stands
-    del project
 
 
 def test_a_word_against_it_is_the_end_of_it_and_it_is_measured_again(office: Office) -> None:
@@ -241,6 +234,13 @@ def test_a_gate_that_lets_the_unsigned_pass_is_refused(office: Office, gate: Any
 def test_a_gate_that_asks_for_a_key_and_more_will_do(office: Office, compose: Any) -> None:
     gate = compose(threshold("teacher", reject_at=1), keys(1, of=["ann"]))
     assert office.deployment(spec(gate)).teacher == "teacher"
+
+
+def test_nobody_deploys_whom_the_project_does_not_name(office: Office) -> None:
+    with pytest.raises(LessonError, match=r"training\.deploy\.gate: no auditor is called 'bob'"):
+        office.deployment(spec(keys(1, of=["bob"])))
+    with pytest.raises(LessonError, match="no person and cannot sign"):
+        office.deployment(spec(keys(1, of=["teacher"])))
 
 
 def test_a_run_begun_with_other_weights_is_not_taken_up(office: Office) -> None:

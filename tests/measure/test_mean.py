@@ -56,5 +56,5 @@ def test_nothing_scored_says_nothing() -> None:
 
 @pytest.mark.parametrize("wrong", [([1.1], 0, 0.95), ([0.5], -1, 0.95), ([0.5], 0, 1.0)])
 def test_arguments_outside_their_range_are_refused(wrong: tuple[list[float], int, float]) -> None:
-    with pytest.raises(ValueError, match="outside|count"):
+    with pytest.raises(ValueError, match=r"outside|count"):
         bounded_mean(*wrong)

@@ -93,6 +93,7 @@ def _read(path: Path) -> Deployment:
     from pydantic import ValidationError
 
     from audition.gate import GATES, GateError
+    from audition.learn import LessonError
     from audition.learn.deploying import Deployment
     from audition.misread import misread
 
@@ -120,13 +121,15 @@ def _read(path: Path) -> Deployment:
         return replace(base, thinker=base.thinker.by(Local(chat.config, given)))
 
     try:
-        return Deployment(schedule.deploy, schedule.teacher, folder, pointer, make)
+        return Deployment(schedule.deploy, schedule.teacher, folder, pointer, base, make)
     except ValidationError as error:
         place = ("training", "deploy", "gate")
         wrong = misread(error, path.name, path.read_text(), GATES, place)
         raise Stop(wrong) from None
     except GateError as error:
         raise Stop(f"{path.name}: training.deploy: {shown(str(error), 300)}") from None
+    except LessonError as error:
+        raise Stop(f"{path.name}: {shown(str(error), 300)}") from None
 
 
 def _tell(result: Deployed) -> None:

@@ -23,7 +23,7 @@ from pydantic import Field
 from audition.act import Deploy, DeployArguments, Measured, Measures, Withheld
 from audition.box import BoxConfig
 from audition.canonical import digest_value
-from audition.gate import build, must_sign, named, spec
+from audition.gate import build, must_sign, spec
 from audition.learn.lessons import LessonError
 from audition.learn.live import Harvest, lessons_of
 from audition.ledger import LetGo, SqlLedger
@@ -40,7 +40,7 @@ from audition.loop import run as carry
 from audition.measure import LEVEL, bounded_mean
 from audition.model.deployed import InUse, Weights, held, in_use
 from audition.opening import identity
-from audition.project import Budget, Project
+from audition.project import Budget, Project, ProjectError
 from audition.step import Act, Digest, Frozen, JsonObject, Name, Outcome, RunId
 from audition.think import Line, Scripted
 
@@ -92,7 +92,7 @@ class Deployment:
 
     Raises:
         GateError, ValidationError: the gate is none.
-        LessonError: it asks nobody for a signature.
+        LessonError: it asks nobody for a signature, or somebody whom the project does not name.
     """
 
     deploying: Deploying
@@ -103,6 +103,8 @@ class Deployment:
     """Of the thinker's model."""
     pointer: Path
     """The file beside its checkpoints."""
+    project: Project
+    """Whose thinker it is."""
     make: Callable[[Weights], Project]
     """The project as a thinker with these weights pursues it."""
 
@@ -112,6 +114,27 @@ class Deployment:
                 "training.deploy.gate: it lets pass what nobody has signed; use a gate of kind "
                 '"keys", alone or inside "sequential" or "strictest"'
             )
+        try:
+            self.proposing()
+        except ProjectError as error:
+            raise LessonError(f"training.deploy.{error}") from None
+
+    def proposing(self, *acts: Act) -> Project:
+        """The run whose only step is the act; a script puts it forward."""
+        executor = Deploy(self.folder, self.pointer)
+        project = self.project
+        return Project(
+            name=f"{project.name[:150]} deploys",
+            goal=f"Deploy an update of the thinker of {project.name}.",
+            thinker=Scripted([Line(propose=act) for act in acts], name="deploying"),
+            box=BoxConfig(),
+            auditors=project.auditors,
+            gate=build(self.deploying.gate),
+            budget=Budget(steps=1),
+            executors={executor.schema.name: executor},
+            restrictions=project.restrictions,
+            secret=project.secret,
+        )
 
 
 async def deploy(ledger: SqlLedger, given: Deployment, update: int | None) -> Deployed:
@@ -159,7 +182,12 @@ async def deploy(ledger: SqlLedger, given: Deployment, update: int | None) -> De
             old=measured[1],
         ),
     )
-    result = await carry(_proposing(given, projects[0], arguments), ledger, run_id=run)
+    act = Act(
+        tool="deploy",
+        arguments=arguments.model_dump(mode="json"),
+        reason=f"update {new.update} in the place of update {old.update}",
+    )
+    result = await carry(given.proposing(act), ledger, run_id=run)
     status, told = _became(ledger, result)
     return Deployed(new, old, status, run, told, arguments.measured)
 
@@ -266,30 +294,6 @@ def _approvals(harvest: Harvest, teacher: Name) -> list[float]:
         min(1.0, sum(weight * approval for weight, approval in rows) / sum(w for w, _ in rows))
         for _, rows in sorted(told.items())
     ]
-
-
-def _proposing(given: Deployment, project: Project, arguments: DeployArguments) -> Project:
-    """The run whose only step is the act; a script puts it forward."""
-    gate = build(given.deploying.gate)
-    executor = Deploy(given.folder, given.pointer)
-    act = Act(
-        tool=executor.schema.name,
-        arguments=arguments.model_dump(mode="json"),
-        reason=f"update {arguments.new.update} in the place of update {arguments.old.update}",
-    )
-    wanted = named(gate)
-    return Project(
-        name=f"{project.name[:150]} deploys",
-        goal=f"Deploy an update of the thinker of {project.name}.",
-        thinker=Scripted([Line(propose=act)], name="deploying"),
-        box=BoxConfig(),
-        auditors={name: one for name, one in project.auditors.items() if name in wanted},
-        gate=gate,
-        budget=Budget(steps=1),
-        executors={executor.schema.name: executor},
-        restrictions=project.restrictions,
-        secret=project.secret,
-    )
 
 
 def _became(ledger: SqlLedger, result: Result) -> tuple[Status, str]:
