@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -15,13 +16,13 @@ import anyio
 import pytest
 import torch
 
-from audition.act import DeployArguments
+from audition.act import Deploy, DeployArguments
 from audition.gate import keys, person, sampled, sequential, spec, strictest, threshold
 from audition.learn import LessonError
-from audition.learn.deploying import Deployed, Deploying, Unmeasured
+from audition.learn.deploying import Deployed, Deploying, Unmeasured, _training
 from audition.learn.language import LanguageLearner, Learning, Lora
-from audition.ledger import SqlLedger
-from audition.ledger.events import ActFinished, RunOpened, StepProposed
+from audition.ledger import Journal, SqlLedger
+from audition.ledger.events import ActFinished, RunOpened, StepProposed, ThinkerUpdated
 from audition.loop import OtherProject
 from audition.loop import run as carry
 from audition.model import ModelError
@@ -30,8 +31,9 @@ from audition.model.deployed import InUse, Weights, held, in_use, write
 from audition.model.local import loaded
 from audition.model.updated import deployed
 from audition.project import Project
-from audition.step import Act, Outcome, Role, parse_proposal
+from audition.step import Act, Outcome, Role, Ticket, parse_proposal
 from audition.verify import verify
+from audition.waiting import settle
 from deployed import CONFIG, KEYS, OPERATOR, Office
 from models import _one_thread
 from rehearsal import Note, Plays, Says, bodies, no_box
@@ -142,6 +144,21 @@ def test_signed_for_one_and_replaced_by_another_it_is_refused(office: Office, na
     assert found(office) == ()
 
 
+def test_what_was_not_measured_is_not_put_in_its_place(office: Office) -> None:
+    """Whoever judges may put another step in the place of one; of this act there is no other."""
+    asked = office.deploy(2)
+    (proposed,) = written(office, asked.run, StepProposed)
+    with SqlLedger.open(office.path, create=False) as ledger:
+        act = parse_proposal(ledger.get(proposed.proposal))
+    assert isinstance(act, Act)
+    executor = office.deployment().proposing(act).executors["deploy"]
+    assert executor.refuses(act) == ""
+    other = act.model_copy(update={"arguments": {**act.arguments, "attempt": 7}})
+    assert "not what was measured" in executor.refuses(other)
+    wrong = act.model_copy(update={"arguments": {**act.arguments, "attempt": 0}})
+    assert executor.refuses(wrong).startswith("deploy.attempt: ")
+
+
 def test_a_checkpoint_that_is_gone_is_refused(office: Office) -> None:
     asked = office.deploy(2)
     office.signs(asked.run)
@@ -184,6 +201,47 @@ def test_to_deploy_twice_is_to_deploy_once(office: Office) -> None:
     assert office.pointer.stat().st_ino == stands
 
 
+def test_an_act_that_was_cut_off_waits_for_a_person(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class _Ends(BaseException):
+        pass
+
+    async def ends(self: Deploy, ticket: Ticket) -> Outcome:
+        await act(self, ticket)
+        raise _Ends
+
+    asked = office.deploy(2)
+    office.signs(asked.run)
+    act = Deploy.act
+    monkeypatch.setattr(Deploy, "act", ends)
+    with pytest.raises(_Ends):
+        office.deploy(2)
+    monkeypatch.undo()
+    stands = office.deploy(2)
+    assert (stands.run, stands.status) == (asked.run, "in doubt")
+    assert in_use(office.model, office.pointer).now == asked.new
+    with SqlLedger.open(office.path, signer=OPERATOR, create=False) as ledger:
+        anyio.run(partial(settle, ledger, asked.run, happened=True, by="ann"))
+    assert (office.deploy(2).status, office.deploy(2).status) == ("done", "already")
+
+
+def test_a_disk_that_fails_leaves_what_was_in_use(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*paths: Any) -> None:
+        raise OSError(errno.EIO, "no disk")
+
+    asked = office.deploy(2)
+    office.signs(asked.run)
+    before = sorted(os.listdir(office.pointer.parent))
+    with monkeypatch.context() as patch:
+        patch.setattr("audition.model.deployed.os.replace", fails)
+        status, told = carried(office, asked)
+    assert (status, told) == ("failed", f"deployed.json: {os.strerror(errno.EIO)}")
+    assert sorted(os.listdir(office.pointer.parent)) == before
+
+
 def test_a_word_against_it_is_the_end_of_it_and_it_is_measured_again(office: Office) -> None:
     asked = office.deploy(2)
     office.signs(asked.run, score=1.0)
@@ -214,6 +272,21 @@ def test_only_what_this_ledger_s_training_made_is_deployed(office: Office) -> No
     config.write_bytes(config.read_bytes()[:-1] + b"\x01")
     with pytest.raises(LessonError, match=r"update 1: no training in this ledger made"):
         office.deploy(1)
+
+
+def test_what_was_learned_from_outcomes_is_not_deployed(office: Office, tmp_path: Path) -> None:
+    new, base = (held(office.model, office.pointer, number) for number in (2, 0))
+    with SqlLedger.open(office.path, create=False) as ledger:
+        run = _training(ledger, new, base.weights)
+        told = [one.body for one in ledger.read(run)]
+    with SqlLedger.open(tmp_path / "other.db") as ledger:
+        journal = Journal(ledger, run)
+        for body in told:
+            outcome = {"signal": "outcome"} if isinstance(body, ThinkerUpdated) else {}
+            journal.log(body.model_copy(update=outcome))
+        anyio.run(journal.commit)
+        with pytest.raises(LessonError, match="no training in this ledger"):
+            _training(ledger, new, base.weights)
 
 
 @pytest.mark.parametrize(
@@ -277,6 +350,13 @@ def test_the_thinker_thinks_with_what_is_deployed(office: Office) -> None:
     assert not any(one.requires_grad for one in given.model.parameters())
 
 
+def test_the_model_below_adapters_is_looked_at_too(office: Office) -> None:
+    write(office.pointer, InUse(now=held(office.model, office.pointer, 2)))
+    (office.model / "generation_config.json").write_text("{}")
+    with pytest.raises(ModelError, match="it says another thing"):
+        deployed(CONFIG, office.model, office.pointer)
+
+
 def test_whole_weights_are_deployed_like_adapters(tmp_path: Path) -> None:
     office = Office(tmp_path)
     office.train(updates=1, lora=None)
@@ -324,7 +404,8 @@ def test_where_an_adapter_says_its_model_is_nobody_looks(office: Office) -> None
 
 @pytest.mark.parametrize("data", [b"", b"{", b'{"now":1}', b"[]" * 3000, b"\xff"])
 def test_a_file_that_was_not_written_here_is_refused(office: Office, data: bytes) -> None:
-    office.pointer.write_bytes(data)
+    write(office.pointer, InUse(now=held(office.model, office.pointer, 1)))
+    office.pointer.write_bytes(data or office.pointer.read_bytes() + b"\n")
     with pytest.raises(ModelError, match="not as it was written"):
         deployed(CONFIG, office.model, office.pointer)
 

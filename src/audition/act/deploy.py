@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -77,11 +77,13 @@ class Deploy:
     Args:
         folder: of the thinker's model.
         pointer: the file beside its checkpoints that says which is in use.
+        only: the acts that were measured; any other is refused.
     """
 
-    def __init__(self, folder: Path, pointer: Path) -> None:
+    def __init__(self, folder: Path, pointer: Path, only: Iterable[Act]) -> None:
         self._folder = folder
         self._pointer = pointer
+        self._only = [act.arguments for act in only]
         setup: JsonObject = {"folder": str(folder.resolve()), "pointer": str(pointer.resolve())}
         self.schema = schema_of(
             "deploy", "Have the thinker's next runs use these weights", DeployArguments, setup
@@ -89,7 +91,9 @@ class Deploy:
 
     def refuses(self, act: Act) -> str:
         """Why the arguments do not fit; empty if they do."""
-        return misfit(DeployArguments, act)
+        if why := misfit(DeployArguments, act):
+            return why
+        return "" if act.arguments in self._only else f"{act.tool}: it is not what was measured"
 
     async def act(self, ticket: Ticket) -> Outcome:
         """Deploy the weights; to do so again changes nothing."""

@@ -121,7 +121,7 @@ class Deployment:
 
     def proposing(self, *acts: Act) -> Project:
         """The run whose only step is the act; a script puts it forward."""
-        executor = Deploy(self.folder, self.pointer)
+        executor = Deploy(self.folder, self.pointer, acts)
         project = self.project
         return Project(
             name=f"{project.name[:150]} deploys",
