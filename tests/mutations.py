@@ -2247,6 +2247,106 @@ MUTATIONS = (
             "setdefault(step.draw.rate, [0, 0, 0])[0] += 0",
         ),
     ),
+    # ---------------------------------------------------------------- what is deployed
+    without(
+        1,
+        "an update is deployed that nobody need sign",
+        ("learn/deploying.py", "if not must_sign(spec(build(self.deploying.gate))):", "if False:"),
+        test="learn/test_deploying.py",
+    ),
+    without(
+        1,
+        "what the lottery lets pass unsigned is deployed",
+        ("gate/keys.py", '"sampled", "undrawn": "reject", "of"', '"sampled", "of"'),
+        test="learn/test_deploying.py",
+    ),
+    without(
+        1,
+        "acts are performed while weights are measured",
+        ("learn/deploying.py", 'if deploying.acts == "withheld":', "if False:"),
+        test="learn/test_deploying.py",
+    ),
+    without(
+        2,
+        "a checkpoint is deployed unseen",
+        ("act/deploy.py", "            check(self._folder, self._pointer, new)\n", ""),
+        test="learn/test_deploying.py",
+    ),
+    without(
+        2,
+        "the same weights may say another thing",
+        (
+            "model/deployed.py",
+            '        ("it says another thing with these weights: its files are", found.files, '
+            "wanted.files),\n",
+            "",
+        ),
+        test="learn/test_deploying.py",
+    ),
+    without(
+        2,
+        "the model below adapters may be another",
+        ("model/deployed.py", "digest_value([digest_of_folder(folder), files])", "files"),
+        test="learn/test_deploying.py",
+    ),
+    without(
+        2,
+        "weights are loaded that nobody deployed",
+        ("model/updated.py", "    check(folder, pointer, wanted)\n", ""),
+        test="learn/test_deploying.py",
+    ),
+    without(
+        2,
+        "what was deployed meanwhile is replaced",
+        ("act/deploy.py", "elif standing.now == old:", "elif True:"),
+        test="learn/test_deploying.py",
+    ),
+    without(
+        2,
+        "two deploy at once",
+        ("act/deploy.py", "fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass"),
+        test="learn/test_deploying.py",
+    ),
+    without(
+        2,
+        "another update is put in the place of the one that was measured",
+        ("act/deploy.py", "if act.arguments in self._only else", "if True else"),
+        test="learn/test_deploying.py",
+    ),
+    without(
+        2,
+        "an adapter's description is believed",
+        ("model/adapter.py", "if given[name] != plain.get(name):", "if False:"),
+        test="learn/test_deploying.py",
+    ),
+    without(
+        6,
+        "weights are deployed that no training made",
+        (
+            "learn/deploying.py",
+            "(one.body.number + 1, one.body.after) == (new.update, new.weights)",
+            "one.body.after",
+        ),
+        test="learn/test_deploying.py",
+    ),
+    without(
+        6,
+        "weights are deployed that were trained from others",
+        ("learn/deploying.py", "if first.body.thinking != base:", "if False:"),
+        test="learn/test_deploying.py",
+    ),
+    without(
+        6,
+        "what learned from outcomes is deployed",
+        ("learn/deploying.py", '        and one.body.signal != "outcome"\n', ""),
+        test="learn/test_deploying.py",
+    ),
+    without(
+        9,
+        "a file that was half written is believed",
+        ("model/deployed.py", "if said is None or said.canonical() != data:", "if said is None:"),
+        test="learn/test_deploying.py",
+    ),
 )
 
 

@@ -276,6 +276,7 @@ def load(
     person: Callable[[PersonAuditor], Auditor],
     put: Callable[[str, str], Awaitable[str | None]],
     human: Callable[[HumanThinker, Sequence[ToolSchema]], Thinker] | None = None,
+    deployed: bool = True,
 ) -> Project:
     """Read a project file.
 
@@ -285,6 +286,7 @@ def load(
         person: makes an auditor of each person that the file names.
         put: asks a person a question, for `[tools.ask]`.
         human: makes the thinker of a person who thinks; None: nobody can think here.
+        deployed: whether the thinker has the weights that were deployed; False: its folder's own.
 
     Raises:
         ProjectError: the file cannot be read, or something in it is wrong.
@@ -321,7 +323,7 @@ def load(
         return Project(
             name=file.name,
             goal=file.goal,
-            thinker=_thinker(file.thinker, here, schemas, human),
+            thinker=_thinker(file.thinker, here, schemas, human, deployed),
             box=_box(file.box, here),
             auditors={auditor.name: auditor for auditor in auditors},
             gate=gate,
@@ -422,6 +424,7 @@ def _thinker(
     here: Path,
     tools: Sequence[ToolSchema],
     human: Callable[[HumanThinker, Sequence[ToolSchema]], Thinker] | None,
+    deployed: bool,
 ) -> Thinker:
     try:
         match file:
@@ -434,7 +437,8 @@ def _thinker(
                     raise ProjectError(f"thinker: {file.name} thinks, and nobody can here")
                 return human(file, tools)
             case HuggingFaceThinker():
-                return huggingface(file, here, tools, _library(file.library, here))
+                own = file if deployed else file.model_copy(update={"deployed": None})
+                return huggingface(own, here, tools, _library(file.library, here))
             case _:
                 return language_model(file, tools, _library(file.library, here))
     except ProjectError:

@@ -13,6 +13,7 @@ from audition.console import (
     auditing,
     checking,
     demo,
+    deploying,
     doctor,
     executing,
     init,
@@ -71,6 +72,7 @@ app.command("executor")(executing.executor)
 app.command("trust")(trusting.trust)
 app.command("plants")(trusting.plants)
 app.command("train")(training.train)
+app.command("deploy", epilog=deploying.ENDS)(deploying.deploy)
 app.command("lessons")(learning.lessons)
 app.command("train-auditor")(auditing.train_auditor)
 app.command("verify")(checking.verify)

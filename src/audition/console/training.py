@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from audition.learn.language import LanguageLearner
     from audition.model.local import Loaded
     from audition.project import Project
+    from audition.think import HuggingFaceThinker
 
 
 @plainly
@@ -95,8 +96,8 @@ def train(
     tell(f"  in {shown(str(result.folder), 300)}")
 
 
-def _read(path: Path) -> tuple[Schedule, LanguageLearner, Project]:
-    """What a project file says of training, the model that learns, and the project.
+def scheduled(path: Path) -> tuple[Schedule, HuggingFaceThinker]:
+    """What a project file says of training, and who learns.
 
     Raises:
         Stop: it says nothing, or something that is not so.
@@ -107,7 +108,6 @@ def _read(path: Path) -> tuple[Schedule, LanguageLearner, Project]:
     from audition.project import parse
     from audition.think import HuggingFaceThinker
 
-    base = elsewhere(path)
     data = path.read_bytes()
     file = parse(data, path.name)
     if file.training is None:
@@ -115,14 +115,21 @@ def _read(path: Path) -> tuple[Schedule, LanguageLearner, Project]:
     if not isinstance(file.thinker, HuggingFaceThinker):
         raise Stop(f'{path.name}: thinker.kind is {file.thinker.kind!r}; "huggingface" can learn')
     from audition.learn.alternating import Schedule
-    from audition.learn.language import LanguageLearner
 
     try:
-        schedule = Schedule.model_validate(file.training)
+        return Schedule.model_validate(file.training), file.thinker
     except ValidationError as error:
         wrong = misread(error, path.name, data.decode(), [Schedule], ("training",))
         raise Stop(wrong) from None
-    folder = path.resolve().parent / file.thinker.folder
+
+
+def _read(path: Path) -> tuple[Schedule, LanguageLearner, Project]:
+    """What a project file says of training, the model that learns, and the project."""
+    base = elsewhere(path, deployed=False)
+    schedule, thinker = scheduled(path)
+    from audition.learn.language import LanguageLearner
+
+    folder = path.resolve().parent / thinker.folder
     return schedule, LanguageLearner(base.thinker.chat.given, schedule.learning, folder), base
 
 

@@ -136,8 +136,8 @@ async def _until_told(
             tasks.cancel_scope.cancel()
 
 
-def elsewhere(file: Path) -> Project:
-    """A project whose people are all elsewhere."""
+def elsewhere(file: Path, *, deployed: bool = True) -> Project:
+    """A project whose people are all elsewhere; see `load`."""
     from audition.audit import Person
     from audition.console.keys import draw_secret
     from audition.project import load
@@ -152,7 +152,8 @@ def elsewhere(file: Path) -> Project:
     async def put(question: str, to: str) -> str | None:
         return None
 
-    return load(file, secret=draw_secret(), person=person, put=put, human=human)
+    secret = draw_secret()
+    return load(file, secret=secret, person=person, put=put, human=human, deployed=deployed)
 
 
 def _how(one: Carrying, ledger: SqlLedger, where: str) -> str:

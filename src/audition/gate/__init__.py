@@ -16,7 +16,7 @@ from audition.gate.gates import (
     strictest,
     threshold,
 )
-from audition.gate.keys import Keys, approves, keys, keys_asked, signers
+from audition.gate.keys import Keys, approves, keys, keys_asked, must_sign, signers
 
 __all__ = [
     "GATES",
@@ -29,6 +29,7 @@ __all__ = [
     "draw_rows",
     "keys",
     "keys_asked",
+    "must_sign",
     "named",
     "new_secret",
     "person",

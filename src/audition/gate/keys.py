@@ -98,3 +98,19 @@ def keys_asked(spec: JsonValue) -> list[tuple[int, tuple[str, ...]]]:
 def signers(spec: JsonValue) -> frozenset[str]:
     """Everybody whom a gate's specification asks for a key."""
     return frozenset(name for _, of in keys_asked(spec) for name in of)
+
+
+def must_sign(spec: JsonValue) -> bool:
+    """Whether nothing passes a gate of this specification that nobody's key has signed.
+
+    Of a gate of another kind it is not known what it lets pass, and so it does not count.
+    """
+    match spec:
+        case {"kind": "keys"}:
+            return True
+        case {"kind": "sequential" | "strictest", "of": list(of)}:
+            return any(map(must_sign, of))
+        case {"kind": "sampled", "undrawn": "reject", "of": list(of)}:
+            return any(map(must_sign, of))
+        case _:
+            return False

@@ -26,6 +26,7 @@ from pydantic import Field
 
 from audition.audit import card
 from audition.canonical import digest_bytes, digest_value
+from audition.learn.deploying import Deploying
 from audition.learn.grouping import grouped
 from audition.learn.language import LanguageLearner, Learning
 from audition.learn.lessons import LessonError, Lessons
@@ -80,6 +81,8 @@ class Schedule(Frozen):
     """Of the training: with it the names of its runs, and so all of its chance, change."""
     learning: Learning = Learning()
     """How weights are updated."""
+    deploy: Deploying | None = None
+    """What it takes to deploy an update; None: none can be."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ from torch import Tensor
 from audition.learn.lessons import LessonError
 from audition.learn.step_grpo import Group, Objective, accumulate
 from audition.learn.weights import weights_of
+from audition.model import ModelError
+from audition.model.adapter import adapted
 from audition.model.local import Loaded
 from audition.plain import shown
 from audition.step import Digest, Frozen
@@ -229,22 +231,10 @@ class LanguageLearner:
 
 
 def _adapted(model: Any, lora: Lora) -> Any:
-    from peft import LoraConfig, get_peft_model
-
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        target_modules=list(lora.targets),
-        lora_dropout=0.0,
-        task_type="CAUSAL_LM",
-    )
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of peft's own calls
-        torch.manual_seed(0)
-        try:
-            return get_peft_model(model, config)
-        except ValueError as error:
-            raise LessonError(f"lora: {shown(str(error), 200)}") from None
+    try:
+        return adapted(model, lora.rank, lora.alpha, lora.targets)
+    except ModelError as error:
+        raise LessonError(str(error)) from None
 
 
 def _flush(path: Path) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
-from audition.canonical import digest_value
 from audition.learn.lessons import LessonError
+from audition.model import ModelError
+from audition.model.weights import weights_of as named
 from audition.step import Digest
 
 
@@ -16,16 +16,7 @@ def weights_of(folder: Path) -> Digest:
     Raises:
         LessonError: the folder holds none, or they cannot be read.
     """
-    found: dict[str, Digest] = {}
     try:
-        for path in sorted(folder.glob("*.safetensors")):
-            with path.open("rb") as file:
-                found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise LessonError(f"{folder}: {(error.strerror or 'cannot be read').lower()}") from None
-    if not found:
-        raise LessonError(
-            f"{folder}: no *.safetensors there; name the folder of a Hugging Face model, as "
-            "save_pretrained writes it"
-        )
-    return next(iter(found.values())) if len(found) == 1 else digest_value(found)
+        return named(folder)
+    except ModelError as error:
+        raise LessonError(str(error)) from None

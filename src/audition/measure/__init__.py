@@ -13,6 +13,7 @@ from audition.measure.detection import (
 )
 from audition.measure.information import best_utility, value_of_information
 from audition.measure.interval import LEVEL, Interval, Proportion, clopper_pearson, proportion
+from audition.measure.mean import bounded_mean
 from audition.measure.order import (
     Rank,
     expected_best,
@@ -36,6 +37,7 @@ __all__ = [
     "auroc",
     "auroc_bounds",
     "best_utility",
+    "bounded_mean",
     "brier",
     "calibration_error",
     "clopper_pearson",

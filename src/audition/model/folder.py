@@ -15,6 +15,9 @@ class LocalModel(Frozen):
 
     folder: str
     """The folder, as `save_pretrained` writes it, relative to the project file."""
+    deployed: str | None = None
+    """The file beside checkpoints that says which of them is in use, as `audition deploy` writes
+    it, relative to the project file; while there is none, the folder's own weights are."""
     asked: Asked = Asked(temperature=1.0)
     """Sampling, length and prices."""
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:[0-9]{1,2})?|mps)$")

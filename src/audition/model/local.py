@@ -13,7 +13,6 @@ Source of the fields: https://docs.vllm.ai/en/latest/serving/openai_compatible_s
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,6 +33,7 @@ from audition.model.chat import ModelError, Reply, sendable
 from audition.model.kept import Kept
 from audition.model.sampling import Written, sample
 from audition.model.sharing import CannotShare, sharing
+from audition.model.weights import digest_of_folder
 from audition.model.wording import Said, Wording
 from audition.plain import shown
 from audition.step import Digest, Exchange, JsonObject, Usage
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from audition.model.folder import LocalModel
-
-WEIGHTS = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt")
-"""Files of a folder that decide what its model says."""
 
 REMEMBERED = 256
 """Replies that a later prompt may go on from."""
@@ -62,16 +59,6 @@ class Loaded:
     """Its tokenizer."""
     digest: Digest
     """Digest of the folder's files, or of the weights that took their place."""
-
-
-def digest_of_folder(folder: Path) -> Digest:
-    """Digest of the files in a model's folder that decide what it says."""
-    files = sorted({path for pattern in WEIGHTS for path in folder.glob(pattern)})
-    found: dict[str, str] = {}
-    for path in files:
-        with path.open("rb") as stream:
-            found[path.name] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return digest_value(found)
 
 
 def loaded(config: LocalModel, folder: Path) -> Loaded:

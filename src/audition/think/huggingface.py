@@ -32,12 +32,15 @@ def huggingface(
         library: what its `library` names, opened.
 
     Raises:
-        ValueError: the extra is missing, there is no such model, or a tool's schema refers to
-            itself.
+        ValueError: the extra is missing, there is no such model, its weights are not those that
+            were deployed, or a tool's schema refers to itself.
     """
     try:
         from audition.model.local import Local, loaded
+        from audition.model.updated import deployed
     except ImportError as error:
         raise ValueError(f"{error.name} is missing: {installing('learn')}") from None
-    chat = Local(file, loaded(file, here / file.folder))
-    return LanguageModel(chat, tools, budget=file.budget, library=library)
+    folder = here / file.folder
+    pointer = None if file.deployed is None else here / file.deployed
+    given = loaded(file, folder) if pointer is None else deployed(file, folder, pointer)
+    return LanguageModel(Local(file, given), tools, budget=file.budget, library=library)
