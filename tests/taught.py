@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from audition.learn import PROCESS
 from audition.learn.alternating import Alternated, MakeProject, Schedule, alternate
 from audition.learn.language import LanguageLearner, Learning, Lora
 from audition.learn.step_grpo import Objective
-from audition.ledger import SqlLedger
+from audition.ledger import Journal, SqlLedger
 from audition.model import Asked, LocalModel
 from audition.model.local import Loaded, Local, loaded
 from audition.project import Budget, Project
@@ -112,3 +113,23 @@ class Opens:
     def __call__(self) -> tuple[LanguageLearner, MakeProject, SqlLedger]:
         ledger = SqlLedger.open(self.folder / "l.db", create=False)
         return learns(self.folder / "m"), project, ledger
+
+
+@dataclass(frozen=True)
+class Dies(Opens):
+    """The first worker in which so many events were staged kills itself."""
+
+    after: int = 9
+
+    def __call__(self) -> Any:
+        log, left = Journal.log, [self.after]
+
+        def counted(journal: Journal, body: Any) -> Any:
+            left[0] -= 1
+            if not left[0] and not (died := self.folder / "died").exists():
+                died.touch(exist_ok=False)
+                os.kill(os.getpid(), 9)
+            return log(journal, body)
+
+        Journal.log = counted  # type: ignore[method-assign]
+        return super().__call__()

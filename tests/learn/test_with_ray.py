@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,16 @@ from hypothesis import strategies as st
 from audition.learn import LessonError
 from audition.learn.alternating import Alternated, Due
 from audition.learn.with_ray import _shares, _Worker, workers
-from audition.ledger import Journal, PrivateKey, SqlLedger
+from audition.ledger import PrivateKey, SqlLedger
 from audition.ledger.events import RunResumed
 from audition.verify import verify
 from chatting import written
 from models import _one_thread
 from rehearsal import bodies, no_box
-from taught import SAYS, Opens, trained
+from taught import SAYS, Dies, Opens, trained
 
-pytest.importorskip("ray", reason="the extra `ray` is not installed")
 pytestmark = [
+    pytest.mark.skipif(not find_spec("ray"), reason="the extra `ray` is not installed"),
     pytest.mark.usefixtures(_one_thread.__name__),
     pytest.mark.skipif(bool(no_box()), reason="no box can be opened here"),
     pytest.mark.filterwarnings("ignore"),  # of Ray's own modules
@@ -41,26 +41,6 @@ def _workers() -> Any:
         patch.setenv("RAY_AUTH_TOKEN", "a" * 64)
         patch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
         yield
-
-
-@dataclass(frozen=True)
-class Dies(Opens):
-    """The first worker in which so many events were staged kills itself."""
-
-    after: int = 9
-
-    def __call__(self) -> Any:
-        log, left = Journal.log, [self.after]
-
-        def counted(journal: Journal, body: Any) -> Any:
-            left[0] -= 1
-            if not left[0] and not (died := self.folder / "died").exists():
-                died.touch(exist_ok=False)
-                os.kill(os.getpid(), 9)
-            return log(journal, body)
-
-        Journal.log = counted  # type: ignore[method-assign]
-        return super().__call__()
 
 
 def begun(folder: Path) -> Path:
@@ -92,7 +72,8 @@ def test_workers_of_which_one_dies_come_to_the_weights_of_one_process(tmp_path: 
 
                 return await trained(folder, ledger, carrying=watched)
 
-    other, whole = anyio.run(elsewhere), here(begun(tmp_path / "whole"))
+    other = anyio.run(elsewhere)
+    whole = here(begun(tmp_path / "whole"))
     assert (folder / "died").exists()
     assert [due.checkpoint is None for due in heard] == [True, False]
     assert listening and listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}

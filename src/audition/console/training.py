@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from contextlib import asynccontextmanager
+import sys
+from contextlib import asynccontextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -188,8 +189,9 @@ async def _carrying(
     from audition.learn.with_ray import workers
 
     cards = int(base.thinker.chat.config.device.startswith("cuda"))
-    async with workers(opening, address=ray, at_once=schedule.at_once, gpus=cards) as carrying:
-        yield carrying
+    with redirect_stdout(sys.stderr):  # Ray tells there of workers that died
+        async with workers(opening, address=ray, at_once=schedule.at_once, gpus=cards) as carrying:
+            yield carrying
 
 
 def _reached(ledger: str) -> str:

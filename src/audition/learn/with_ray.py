@@ -17,6 +17,7 @@ import os
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
@@ -106,6 +107,12 @@ def _begun(address: str) -> Any:
         ray.init(address=address, log_to_driver=False, configure_logging=False, **given)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise LessonError(f"ray: no cluster at {shown(address, 100)}: {told(error)}") from None
+    if address == HERE and not ip_address(ray.util.get_node_ip_address()).is_loopback:
+        ray.shutdown()
+        raise LessonError(
+            "ray: it would listen beyond loopback, being imported too early; import "
+            "audition.learn.with_ray before ray, or name a cluster's address"
+        )
     return ray
 
 
