@@ -26,11 +26,12 @@ from rehearsal import bodies, no_box
 from taught import SAYS, Dies, Opens, trained
 
 pytestmark = [
-    pytest.mark.skipif(not find_spec("ray"), reason="the extra `ray` is not installed"),
     pytest.mark.usefixtures(_one_thread.__name__),
     pytest.mark.skipif(bool(no_box()), reason="no box can be opened here"),
     pytest.mark.filterwarnings("ignore"),  # of Ray's own modules
 ]
+
+clustered = pytest.mark.skipif(not find_spec("ray"), reason="the extra `ray` is not installed")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -57,6 +58,7 @@ def here(folder: Path) -> Alternated:
         return anyio.run(lambda: trained(folder, ledger))
 
 
+@clustered
 def test_workers_of_which_one_dies_come_to_the_weights_of_one_process(tmp_path: Path) -> None:
     """To the bit; and Ray listens on loopback."""
     folder, heard, listening = begun(tmp_path / "ray"), list[Due](), set[str]()
@@ -110,6 +112,7 @@ def test_every_run_is_in_one_share(runs: int, room: int, at_once: int) -> None:
     assert len(shares) >= min(room, runs)
 
 
+@clustered
 @pytest.mark.full  # Ray tries for a while
 def test_an_address_without_a_cluster_is_told_in_one_line(tmp_path: Path) -> None:
     async def nowhere() -> None:
