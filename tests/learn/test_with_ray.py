@@ -59,6 +59,7 @@ def here(folder: Path) -> Alternated:
 
 
 @clustered
+@pytest.mark.full  # Ray and its workers begin slowly
 def test_workers_of_which_one_dies_come_to_the_weights_of_one_process(tmp_path: Path) -> None:
     """To the bit; and Ray listens on loopback."""
     folder, heard, listening = begun(tmp_path / "ray"), list[Due](), set[str]()
