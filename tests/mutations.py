@@ -1694,6 +1694,43 @@ MUTATIONS = (
         )
     ),
     *(
+        without(number, what, (f"learn/{file}", old, new), test=f"learn/test_{test}.py")
+        for number, what, file, old, new, test in (
+            (
+                6,
+                "a worker carries runs with other weights than it was told",
+                "with_ray.py",
+                "elif learner.given.digest != due.weights:",
+                "elif False:",
+                "with_ray",
+            ),
+            (
+                6,
+                "a worker carries runs in another ledger",
+                "with_ray.py",
+                "if self.ledger.origin != due.ledger:",
+                "if False:",
+                "with_ray",
+            ),
+            (
+                7,
+                "the gradients of processes that learn together are averaged",
+                "with_accelerate.py",
+                'reduce(given.float(), "sum")',
+                'reduce(given.float(), "mean")',
+                "with_accelerate",
+            ),
+            (
+                7,
+                "a divided embedding is summed before its gradient is there",
+                "sharded.py",
+                "for unit in (*layers, model.get_input_embeddings()):",
+                "for unit in layers:",
+                "with_accelerate",
+            ),
+        )
+    ),
+    *(
         without(9, what, (file, old, new), test="run/test_saved_runs.py")
         for what, file, old, new in (
             (

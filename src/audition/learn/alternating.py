@@ -15,7 +15,7 @@ from __future__ import annotations
 import hmac
 import importlib.metadata
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -86,6 +86,26 @@ class Schedule(Frozen):
 
 
 @dataclass(frozen=True)
+class Due:
+    """The runs of one update, as they are to be carried."""
+
+    name: str
+    """Under which the project is pursued."""
+    runs: tuple[RunId, ...]
+    """All of them."""
+    ledger: str
+    """The origin of the ledger that they are written to."""
+    weights: Digest
+    """The weights that think in them."""
+    checkpoint: Path | None
+    """Where these are; None: they are those that training begins from."""
+
+
+Carrying = Callable[[Due], Awaitable[None]]
+"""Carries the runs of an update to their end, wherever that is done."""
+
+
+@dataclass(frozen=True)
 class Updated:
     """One update, as it is told while training goes on."""
 
@@ -127,6 +147,7 @@ async def alternate(
     folder: Path,
     *,
     restrictions: Iterable[Restriction] = (PROCESS,),
+    carrying: Carrying | None = None,
     progress: Callable[[Updated], None] | None = None,
 ) -> Alternated:
     """Train, or go on with a training that was begun.
@@ -138,6 +159,7 @@ async def alternate(
         make: the project as a model of some weights pursues it.
         folder: where checkpoints are written, each under the number of its update.
         restrictions: declared and hashed into the training.
+        carrying: carries the runs of each update; None: this process does.
         progress: told after each update.
 
     Raises:
@@ -145,8 +167,22 @@ async def alternate(
         LessonError: the teacher may not teach, or gave nothing to learn from; or a checkpoint is
             not the one that the ledger names.
     """
-    training = _Training(ledger, schedule, learner, make, folder, tuple(restrictions))
+    declared = tuple(restrictions)
+    training = _Training(ledger, schedule, learner, make, folder, declared, carrying)
     return await training.carry(progress)
+
+
+async def carried(project: Project, ledger: SqlLedger, runs: Sequence[RunId], at_once: int) -> None:
+    """Carry runs to their end in this process, so many at the same time."""
+    limiter = anyio.CapacityLimiter(at_once)
+
+    async def one(name: RunId) -> None:
+        async with limiter:
+            await carry(project, ledger, run_id=name, wait=True)
+
+    async with anyio.create_task_group() as tasks:
+        for name in runs:
+            tasks.start_soon(one, name)
 
 
 class _Training:
@@ -158,6 +194,7 @@ class _Training:
         make: MakeProject,
         folder: Path,
         restrictions: tuple[Restriction, ...],
+        carrying: Carrying | None,
     ) -> None:
         self._ledger = ledger
         self._schedule = schedule
@@ -165,6 +202,7 @@ class _Training:
         self._make = make
         self._folder = folder
         self._restrictions = restrictions
+        self._carrying = carrying or self._here
         self._limits: Limits = held_to(restrictions)
         project = make(learner.given, "")
         objective = schedule.learning.objective
@@ -304,19 +342,21 @@ class _Training:
 
     async def _lessons_of(self, number: int) -> list[Lessons]:
         """What the teacher said of the moments of an update's runs, all of which are carried."""
-        project = self._make(self._learner.given, f"{self._name} {self.run[:8]}.{number + 1}")
         names = [digest_value([self.run, number, one])[:32] for one in range(self._schedule.runs)]
-        limiter = anyio.CapacityLimiter(self._schedule.at_once)
-
-        async def carried(name: RunId) -> None:
-            async with limiter:
-                await carry(project, self._ledger, run_id=name, wait=True)
-
-        async with anyio.create_task_group() as tasks:
-            for name in names:
-                tasks.start_soon(carried, name)
+        due = Due(
+            name=f"{self._name} {self.run[:8]}.{number + 1}",
+            runs=tuple(names),
+            ledger=self._ledger.origin,
+            weights=self._learner.given.digest,
+            checkpoint=self._at(number) if number else None,
+        )
+        await self._carrying(due)
         harvest = await anyio.to_thread.run_sync(lessons_of, self._ledger, names)
         return _of(harvest, self._schedule, number)
+
+    async def _here(self, due: Due) -> None:
+        project = self._make(self._learner.given, due.name)
+        await carried(project, self._ledger, due.runs, self._schedule.at_once)
 
     def _at(self, number: int) -> Path:
         """Where the checkpoint of an update is."""

@@ -11,7 +11,8 @@ import os
 import secrets
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from audition.learn.lessons import LessonError
-from audition.learn.step_grpo import Group, Objective, accumulate
+from audition.learn.step_grpo import Group, Objective, Step, accumulate
 from audition.learn.weights import weights_of
 from audition.model import ModelError
 from audition.model.adapter import adapted
@@ -101,6 +102,11 @@ class LanguageLearner:
             self._learned, learning.rate, betas=learning.betas, weight_decay=learning.decay
         )
 
+    @contextmanager
+    def leading(self) -> Iterator[bool]:
+        """Whether this process runs the training: it does, being alone."""
+        yield True
+
     def update(self, groups: Sequence[Group], moments: float) -> dict[str, float]:
         """Learn from the moments of one update.
 
@@ -123,13 +129,7 @@ class LanguageLearner:
         try:
             for epoch in range(self.learning.epochs):
                 self._optimiser.zero_grad()
-                step = accumulate(
-                    self.given.model,
-                    groups,
-                    self.learning.objective,
-                    moments=moments,
-                    produced=not epoch,
-                )
+                step = self._accumulate(groups, moments, not epoch)
                 if not step.moments:
                     return {"loss": 0.0, "moments": 0.0, "even": float(step.even)}
                 norm = torch.nn.utils.clip_grad_norm_(self._learned, self.learning.norm)
@@ -148,6 +148,10 @@ class LanguageLearner:
             self._optimiser.zero_grad()
             self._whole.eval()
         return measures
+
+    def _accumulate(self, groups: Sequence[Group], moments: float, produced: bool) -> Step:
+        objective = self.learning.objective
+        return accumulate(self.given.model, groups, objective, moments=moments, produced=produced)
 
     def save(self, folder: Path) -> Digest:
         """Write a checkpoint, and take its name for the weights as they are now."""
@@ -175,18 +179,23 @@ class LanguageLearner:
         Raises:
             LessonError: it is not there, not the one of this name, or of another model.
         """
+        self.stand_at(folder, digest)
+        with _of_this_model(folder):
+            self._take(load_file(folder / OPTIMISER / "optimiser.safetensors"))
+
+    def stand_at(self, folder: Path, digest: Digest) -> None:
+        """Take the weights of a checkpoint and no more: enough to think, not to go on learning.
+
+        Raises:
+            LessonError: as for `restore`.
+        """
         if (found := weights_of(folder)) != digest:
             raise LessonError(
                 f"{folder}: its weights are {found[:12]}…, and the ledger names {digest[:12]}…; "
                 "put back the checkpoint that was written"
             )
-        try:
+        with _of_this_model(folder):
             self._load(folder)
-            self._take(load_file(folder / OPTIMISER / "optimiser.safetensors"))
-        except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
-            raise LessonError(
-                f"{folder}: no checkpoint of this model: {shown(str(error), 200)}"
-            ) from None
         self.given = replace(self.given, digest=digest)
 
     def _load(self, folder: Path) -> None:
@@ -228,6 +237,16 @@ class LanguageLearner:
                 self._optimiser.state[parameter] = given
             else:
                 self._optimiser.state.pop(parameter, None)
+
+
+@contextmanager
+def _of_this_model(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
+        raise LessonError(
+            f"{folder}: no checkpoint of this model: {shown(str(error), 200)}"
+        ) from None
 
 
 def _adapted(model: Any, lora: Lora) -> Any:
