@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from audition.box import BoxConfig, BoxRefused, open_box
 from audition.gate import person, threshold
 from audition.history import Progress
 from audition.ledger import Conflict, SqlLedger
-from audition.loop import Carrier, OtherProject
+from audition.loop import OtherProject
 from audition.project import Budget, Project
 from audition.step import MOST, Box, History, Restriction, Thought, Usage, Verdict, View
 from audition.think import Line, Scripted
@@ -96,7 +97,8 @@ def test_a_box_that_is_not_as_the_last_thought_left_it_is_refused(
     )
     begun = carried(judged, unverified)
     before, archive = kinds(unverified, begun.run), anyio.run(planted)
-    monkeypatch.setattr(Carrier, "saved_state", lambda self: archive)
+    box = partial(open_box, saved=archive)
+    monkeypatch.setattr(audition.loop, "open_box", lambda config, *, saved: box(config))
     with pytest.raises(BoxRefused, match="the saved state was altered") as caught:
         carried(judged, unverified, run_id=begun.run)
     assert "\n" not in str(caught.value)
