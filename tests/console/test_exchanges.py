@@ -92,7 +92,7 @@ def stream(*deltas: dict[str, Any], done: bool = True) -> bytes:
     """A streamed reply, and whether it came to its end."""
     events = [{"model": "small", "choices": [{"delta": one}]} for one in deltas]
     end = {"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": COUNTED}
-    lines = [f"data: {json.dumps(one)}\n\n" for one in (*events, end)]
+    lines = [f"data: {json.dumps(one)}\n\n" for one in (*events, *([end] if done else []))]
     return "".join([*lines, "data: [DONE]\n\n" if done else ""]).encode()
 
 

@@ -268,7 +268,7 @@ def test_a_result_can_be_reported_again_without_its_claim(lab):
     lab("run", "best-of-n", "--quick")
     (lab.installed / "claims-1.0.dist-info" / "entry_points.txt").write_text("")
     told = lab("report", "--out", "lab.html")
-    assert "1 claim, 7 not run here" in told.stdout
+    assert "1 claim, 8 not run here" in told.stdout
     page = (lab.folder / "lab.html").read_text(encoding="utf-8")
     assert "furthest of 5 seeds from 4/5" in page
     assert "No pictures: there is no claim" in page
