@@ -15,11 +15,11 @@ from audition.ledger.events import CandidatesSealed, StepThought
 from audition.loop import run as carry
 from audition.model import LocalModel
 from audition.model.chance import seed_for, seeded
-from audition.model.kept import BLOCK, Kept
+from audition.model.kept import Kept
 from audition.model.local import loaded
 from audition.model.sharing import sharing
 from chatting import written
-from models import _one_thread
+from models import _one_thread, ids, made
 from rehearsal import bodies, no_box
 from taught import SAYS, project
 
@@ -66,13 +66,12 @@ def test_a_run_samples_the_same_whoever_carries_it_and_its_candidates_differ(
     assert len({tuple(one[at : at + 4]) for at in (0, 4, 8)}) > 1
 
 
-def test_what_was_kept_is_what_is_read_again_to_the_bit(tmp_path: Path) -> None:
+def test_what_was_kept_is_what_is_read_again_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind whole blocks, whatever else was read meanwhile."""
-    given = loaded(LocalModel(folder="m"), written(tmp_path / "m", SAYS))
-    model = sharing(given.model)
-    chance = torch.Generator().manual_seed(0)
-    common = torch.randint(100, (BLOCK + 40,), generator=chance).tolist()
-    one, other = ((*common, *([tail] * 30)) for tail in (1, 2))
+    monkeypatch.setattr("audition.model.kept.BLOCK", 16)
+    model = sharing(made())
+    common = ids(0, 37)[0].tolist()
+    one, other = ((*common, *([tail] * 20)) for tail in (1, 2))
     kept = Kept(1 << 20)
     kept.read(model, [one])
     warm, cold = kept.read(model, [other]), Kept(0).read(model, [other])
