@@ -1720,14 +1720,6 @@ MUTATIONS = (
                 'reduce(given.float(), "mean")',
                 "with_accelerate",
             ),
-            (
-                7,
-                "a divided embedding is summed before its gradient is there",
-                "sharded.py",
-                "for unit in (*layers, model.get_input_embeddings()):",
-                "for unit in layers:",
-                "with_accelerate",
-            ),
         )
     ),
     *(
